@@ -5,7 +5,9 @@ mod files;
 mod flips;
 mod scores;
 
-pub use files::{BenchmarkFileError, Sample, SampleSource, read_problems, read_samples};
+pub use files::{
+    BenchmarkFileError, Sample, SampleSource, read_placed_problems, read_problems, read_samples,
+};
 pub(crate) use files::{find_unread_field, read_first_problems};
 pub(crate) use flips::Flips;
 pub use scores::{BenchmarkScores, GradedSample, ProblemScore, score_samples};

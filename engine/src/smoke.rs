@@ -100,6 +100,9 @@ fn shrink_settings(
         StageConfig::RandomInit(config) => backbone::shrink_shape(config, changes),
         StageConfig::Convert(config) => settings::shrink_conversion(config, changes),
         StageConfig::Train(config) => training::shrink_training(config, changes),
+        StageConfig::Average(config) => {
+            training::shrink_average(config, &mut stage.inputs, changes);
+        }
         StageConfig::Evaluate(config) => settings::shrink_evaluation(config, changes),
         StageConfig::Generate(config) => {
             config.prompts.iter_mut().for_each(|prompt| settings::shrink_prompt(prompt, changes));

@@ -36,8 +36,8 @@ pub enum Layout {
     Choice,
 }
 
-/// What identifies a problem: 2, "2" and "Mbpp/2" are the same; `RandomSpanInfilling/HumanEval/0/1` has more than a number and is the
-/// same as nothing else.
+/// What identifies a problem: 2, "2" and "Mbpp/2" are the same. Any other name counts as a whole: `algebra/0` and `anatomy/0` are two
+/// problems, and so are `RandomSpanInfilling/HumanEval/0/1` and "1".
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(String);
 
@@ -87,6 +87,9 @@ pub(crate) enum Check {
 /// Names of the benchmarks whose layout is known, and of the kinds of own ones to which answers are written.
 pub const NAMES: [&str; 9] =
     ["humaneval", "humaneval+", "mbpp", "mbpp+", "gsm8k", "humaneval-infilling", "code", "exact", "infill"];
+
+/// What stands before the `/` in the names of problems that a built-in benchmark numbers.
+const NUMBERED: [&str; 3] = ["HumanEval", "Mbpp", "gsm8k"];
 
 /// The fields of HumanEval-Infilling.
 const INFILLING_FIELDS: [&str; 6] =
@@ -159,10 +162,11 @@ impl Layout {
 }
 
 impl TaskId {
-    /// From the text or number of a `task_id`: what follows its only `/` if that is a number.
+    /// From the text or number of a `task_id`: its number, if it is one or the name that a built-in benchmark gives to it.
     #[must_use]
     pub fn from_name(name: &str) -> Self {
-        let last = name.split_once('/').map_or(name, |(_, last)| last);
+        let built_in = name.split_once('/').filter(|(benchmark, _)| NUMBERED.contains(benchmark));
+        let last = built_in.map_or(name, |(_, last)| last);
         let number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
         let own = if number { last.trim_start_matches('0') } else { name };
         Self(if own.is_empty() { "0".into() } else { own.to_owned() })

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::{
-    answer, convert, evaluate, export, failure, fetch, generate, inspect, probe, random_init, rows,
+    answer, average, convert, evaluate, export, failure, fetch, generate, inspect, probe, random_init, rows,
     tokenizer, train, verify,
 };
 
@@ -51,6 +51,7 @@ impl Execute for LocalExecutor {
             StageConfig::RandomInit(config) => random_init::run_random_init(job, config),
             StageConfig::Convert(config) => convert::run_convert(job, config),
             StageConfig::Train(config) => train::run_train(job, config, probe::answer_probe),
+            StageConfig::Average(config) => average::run_average(job, config),
             StageConfig::Evaluate(config) => evaluate::run_evaluate(job, config),
             StageConfig::Generate(config) => generate::run_generate(job, config),
             StageConfig::Export(config) => export::run_export(job, config),

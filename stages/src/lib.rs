@@ -4,6 +4,7 @@
 //! the backbone, `backbone` and `weights` do not know data; `train`, `completion`, `evaluate` and `generate` combine them.
 
 pub(crate) mod answer;
+mod average;
 pub mod backbone;
 pub mod completion;
 #[cfg(feature = "hub")]

@@ -4,6 +4,7 @@
 mod common;
 
 mod adapters;
+mod averages;
 mod benchmarks;
 mod beside;
 mod checkpoint_folders;

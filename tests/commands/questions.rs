@@ -304,10 +304,10 @@ evaluate "sums" { checkpoint "ar" "sft"; benchmark "picks" }
         shown.says("by elbo likelihood (lower bound, 3 draws of 8 times), normalised by bytes");
         // A probe has the numbers of `evaluate`.
         let metrics = fs::read_to_string(project.artifact("ar").join("metrics.jsonl")).unwrap();
-        let probe = metrics
+        let mut probe = metrics
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).unwrap().get("probe").cloned());
-        let probe = probe.last().unwrap();
+        let probe = probe.next_back().unwrap();
         assert_eq!(probe["graded/picks"]["choice"], report["ar"]["benchmarks"]["picks"]["choice"]);
         // Other draws are another evaluation.
         project.edit("tiny.kdl", "draws=3", "draws=2");
@@ -315,6 +315,16 @@ evaluate "sums" { checkpoint "ar" "sft"; benchmark "picks" }
         project.edit("tiny.kdl", "draws=2", "draws=3");
         project.fmflow(&["plan", "tiny.kdl", "--until", "sums", "--check"]).ok();
         project.fmflow(&["diff", "sums:ar", "sums:sft"]).ok().says("picks");
+        // `h` and `e` are one token, before which there is nothing.
+        project.write(
+            "picks.jsonl",
+            "{\"task_id\": \"one\", \"prompt\": \"h\", \"choices\": [\"e\", \"o\"], \"answer\": 0}\n",
+        );
+        project
+            .fmflow(&["run", "tiny.kdl", "--until", "sums"])
+            .exits(8)
+            .says("picks.jsonl:1: task one: a choice begins in the first token of the text, which nothing predicts")
+            .says("write a longer `prompt`");
     }
 
     #[test]
@@ -331,6 +341,18 @@ evaluate "sums" { checkpoint "ar" "sft"; benchmark "picks" }
             .fmflow(&["check", "tiny.kdl"])
             .exits(8)
             .says("benchmark `capitals`: own/1.jsonl:1: `answer` is neither a text nor a list of texts");
+        // Answers that leave no room for a question.
+        let full = |from: &str, to: &str| {
+            let project = own("benchmark \"capitals\" from=\"own/*.jsonl\" kind=\"exact\"\n");
+            let probe = "probe every=20 sampler=\"next\" { prompt \"x\" new-tokens=8; benchmark \"capitals\" new-tokens=9 }";
+            let probe = probe.replace(from, to);
+            let attention = "attention \"causal\"\n    steps 40";
+            project.edit("tiny.kdl", attention, &format!("{attention}\n    {probe}"));
+            let ran = project.fmflow(&["check", "tiny.kdl"]).exits(2);
+            ran.says("`ar` asks for 2048 new tokens, but the context of `tiny` is 2048");
+        };
+        full("new-tokens=8", "new-tokens=2048");
+        full("new-tokens=9", "new-tokens=2048");
     }
 
     #[cfg(target_os = "linux")]

@@ -143,6 +143,20 @@ const SLIPS: &[(&str, &str)] = &[
         "sampler \"parallel\" kind=\"speculative\" stride=3",
     ),
     ("train \"pretrain\" from=\"flow\"", "train \"pretrain\" from=\"flow\" at=100"),
+    (
+        "convert \"flow\" from=\"ar\"",
+        "train \"more\" from=\"ar\" at=100 use=\"left-to-right\"\nconvert \"flow\" from=\"ar\"",
+    ),
+    ("train \"sft\" from", "average \"soup\" of=\"pretrain\" last=9\ntrain \"sft\" from"),
+    ("train \"sft\" from", "average \"soup\" of=\"ar\" last=2\ntrain \"sft\" from"),
+    (
+        "train \"pretrain\" from=\"flow\" use=\"unmasking\" {\n    checkpoint every=100 { permanent every=100 }\n}\n",
+        "train \"pretrain\" from=\"flow\" use=\"unmasking\" {\n    checkpoint every=100 { permanent every=300 }\n}\naverage \"soup\" of=\"pretrain\" last=2\n",
+    ),
+    (
+        "train \"pretrain\" from=\"flow\" use=\"unmasking\" {\n",
+        "average \"soup\" of=\"pretrain\" last=2\ntrain \"pretrain\" from=\"flow\" use=\"unmasking\" {\n    adapter \"lora\" rank=2 alpha=4\n",
+    ),
     ("train \"sft\" from=\"pretrain\"", "train \"sft\" from=\"pretrain\" at=100"),
     ("train \"sft\" from=\"pretrain\"", "train \"sft\" from=\"pretrain\" carry=\"optimizer\""),
     (
@@ -360,6 +374,7 @@ const PROSE: &[(&str, &[&str])] = &[
             "paths are relative to the file",
             "remove the `chat`",
             "write a word",
+            "lower `permanent every=` ",
             "name a field with ",
             "name the f",
             "fix the files",

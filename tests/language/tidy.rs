@@ -340,6 +340,7 @@ const STAGES_FLOORS: &[&str] = &[
     "rows",
     "random_init",
     "convert",
+    "average",
     "evaluate",
     "generate",
     "probe",

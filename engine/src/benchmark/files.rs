@@ -74,15 +74,25 @@ pub fn read_problems(
     files: Vec<(DataFile, String)>,
     layout: Layout,
 ) -> Result<Vec<Problem>, BenchmarkFileError> {
+    Ok(read_placed_problems(files, layout)?.into_iter().map(|(_, problem)| problem).collect())
+}
+
+/// As [`read_problems`], each with its file and line.
+///
+/// # Errors
+/// As [`read_problems`].
+pub fn read_placed_problems(
+    files: Vec<(DataFile, String)>,
+    layout: Layout,
+) -> Result<Vec<(String, Problem)>, BenchmarkFileError> {
     let (mut seen, mut all, parts) = (HashMap::new(), Vec::new(), files.len());
     for (file, shown) in files {
         all.extend(read_problem_file(file, &shown, layout, &mut seen)?);
     }
     refuse_mixture(&all)?;
-    let mut all: Vec<Problem> = all.into_iter().map(|(_, problem)| problem).collect();
     if parts > 1 && !layout.is_own() {
         // A stable sort: what has no number stays in the order of the files, behind the others.
-        all.sort_by_key(|problem| problem.id.number().unwrap_or(u64::MAX));
+        all.sort_by_key(|(_, problem)| problem.id.number().unwrap_or(u64::MAX));
     }
     Ok(all)
 }

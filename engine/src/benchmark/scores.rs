@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn scores_are_means_over_problems() {
-        let mut samples = vec![sample("A/1", Outcome::Passed), sample("1", Outcome::SyntaxError)];
-        samples.extend(vec![sample("A/2", Outcome::TimedOut); 10]);
+        let mut samples = vec![sample("Mbpp/1", Outcome::Passed), sample("1", Outcome::SyntaxError)];
+        samples.extend(vec![sample("Mbpp/2", Outcome::TimedOut); 10]);
         let scores = score_samples(&samples, Layout::HumanEval);
         assert_eq!((scores.passed, scores.total, scores.timed_out, scores.syntax_errors), (1, 12, 10, 1));
         // The first problem passes half of the time, the second never; only one of the two has 10 samples.

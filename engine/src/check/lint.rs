@@ -68,6 +68,7 @@ pub(crate) fn lint_pipeline(
                 branch::lint_branch(lineages, stage, config, sink);
                 watching::lint_watching(stage, config, sink);
                 benchmarks::lint_probed_files(stage, config, sink);
+                capacity::check_probe_lengths(lineages, stage, config, sink);
                 rows::check_cut_conversations(lineages, stage, sink);
             }
             StageConfig::Convert(config) => {

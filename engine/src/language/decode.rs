@@ -2,6 +2,7 @@
 //! checked against the field table, so only what the table cannot express is checked here.
 
 mod attention;
+mod average;
 mod benchmark;
 mod columns;
 mod command;
@@ -95,6 +96,7 @@ impl<'a> Decoder<'a> {
             "random-init" => StageConfig::RandomInit(self.random_init(record)?),
             "convert" => StageConfig::Convert(self.convert(record)?),
             "train" => StageConfig::Train(Box::new(self.train(record)?)),
+            "average" => StageConfig::Average(self.average(record)?),
             "evaluate" => StageConfig::Evaluate(self.evaluate(record)?),
             "generate" => StageConfig::Generate(self.generate(record)?),
             "export" => StageConfig::Export(decode_export(record)?),

@@ -1,8 +1,10 @@
 //! Drafts of stages: which stages a configuration has and which artifacts each reads, before any settings are decoded.
 
+mod average;
 mod made;
 mod teacher;
 
+pub(crate) use average::list_averaged_updates;
 pub(crate) use made::find_made_files;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -175,6 +177,7 @@ fn draft_plain_stage<'a>(world: &'a Declarations, record: &'a Record, drafts: &m
     let mut inputs = made::find_made_inputs(world, record);
     inputs.extend(find_referenced_input(record, "from", InputRole::From));
     inputs.extend(find_referenced_input(record, "tokenizer", InputRole::Tokenizer));
+    inputs.extend(average::find_averaged(world, record));
     if record.spec.name == "train" {
         let adapter = record.child("adapter");
         inputs.extend(adapter.and_then(|child| find_referenced_input(child, "from", InputRole::Adapter)));

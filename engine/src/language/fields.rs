@@ -1,7 +1,7 @@
 //! Flattens the settings of a stage into a list of fields with dotted paths, places and origins. References are inlined.
 //! Fingerprints and `show --resolved` are made from this list.
 
-use crate::language::draft::Draft;
+use crate::language::draft::{Draft, list_averaged_updates};
 use crate::language::mixture;
 use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
@@ -42,9 +42,10 @@ pub(crate) fn collect_stage_fields<'a>(
     }
     fields.add_mixture_shares(draft.record);
     fields.add_window(draft.record);
+    fields.add_averaged_updates(draft.record);
     // What draws no random numbers must not have another fingerprint with another seed.
     let draws = match draft.record.spec.name.as_str() {
-        "fetch" | "export" => false,
+        "fetch" | "export" | "average" => false,
         "command" => draft.record.boolean("seeded") == Some(true),
         _ => true,
     };
@@ -89,6 +90,18 @@ impl StageFields<'_> {
             value: true.into(),
             span: window.span.clone(),
             origin: window.origin.clone(),
+            semantic: true,
+        });
+    }
+
+    /// Adds which checkpoints an average reads. They follow from the intervals of the training, which are no part of its own fingerprint.
+    fn add_averaged_updates(&mut self, record: &Record) {
+        let Some(leaf) = record.leaf("of").filter(|_| record.spec.name == "average") else { return };
+        self.list.push(FieldValue {
+            path: "updates".to_owned(),
+            value: list_averaged_updates(self.world, record).into(),
+            span: leaf.span.clone(),
+            origin: leaf.origin.clone(),
             semantic: true,
         });
     }

@@ -75,7 +75,7 @@ fn stage_cycle(drafts: &[Draft<'_>], cycle: &[NodeIndex]) -> Diagnostic {
             _ => diagnostic.also(&input.span, text),
         };
     }
-    let makes = ["fetch", "random-init", "convert", "train"];
+    let makes = ["fetch", "random-init", "convert", "train", "average"];
     let mut outside = drafts.iter().filter(|draft| makes.contains(&draft.record.spec.name.as_str()));
     let other = outside.rfind(|draft| !names.contains(draft.name.as_str()));
     diagnostic.help(match other {

@@ -5,6 +5,7 @@
 
 mod adapter;
 pub(crate) mod attention;
+mod average;
 pub mod benchmark;
 mod command;
 mod contents;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use adapter::AdapterSettings;
 pub use attention::{AttentionSchedule, BlockPhase};
+pub use average::AverageConfig;
 pub use command::{CommandConfig, CommandInput, PlacedFile};
 pub use contents::ContentsConfig;
 pub use dataset::{
@@ -56,6 +58,8 @@ pub enum StageConfig {
     Convert(ConvertConfig),
     /// Trains a checkpoint.
     Train(Box<TrainConfig>),
+    /// Averages the weights of permanent checkpoints.
+    Average(AverageConfig),
     /// Measures checkpoints.
     Evaluate(EvaluateConfig),
     /// Samples from a checkpoint.
@@ -77,6 +81,7 @@ impl StageConfig {
             Self::RandomInit(_) => "random-init",
             Self::Convert(_) => "convert",
             Self::Train(_) => "train",
+            Self::Average(_) => "average",
             Self::Evaluate(_) => "evaluate",
             Self::Generate(_) => "generate",
             Self::Export(_) => "export",

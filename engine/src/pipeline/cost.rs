@@ -105,7 +105,9 @@ fn estimate_memory(pipeline: &Pipeline, stage: &Stage, cost: &StageCost) -> Opti
         }
         StageConfig::RandomInit(_) => Some(MemoryCost::of_new_model(size)),
         StageConfig::Convert(_) => Some(MemoryCost::of_conversion(&shape)),
-        StageConfig::Fetch(_) | StageConfig::Export(_) => Some(MemoryCost::of_stream()),
+        StageConfig::Fetch(_) | StageConfig::Export(_) | StageConfig::Average(_) => {
+            Some(MemoryCost::of_stream())
+        }
         StageConfig::Rows(_)
         | StageConfig::Tokenizer(_)
         | StageConfig::Evaluate(_)
@@ -181,7 +183,7 @@ fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, be
             let permanent = saturating_product(&[whole, permanent]);
             saturating_sum([size.folder(), beside, metrics, permanent].into_iter())
         }
-        StageConfig::RandomInit(_) | StageConfig::Convert(_) => size.folder(),
+        StageConfig::RandomInit(_) | StageConfig::Convert(_) | StageConfig::Average(_) => size.folder(),
         StageConfig::Export(config) => size.export(config.dtype),
         StageConfig::Fetch(_) => source.bytes.max(size.folder()),
         StageConfig::Rows(config) => {

@@ -44,12 +44,14 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 ///   first has held-out rows.
 /// - 10 of `evaluate`: a likelihood is divided by the tokens that are predicted; with a shift, the first one of a document is not. Exact
 ///   matches count tokens and passes, and each line of answers has its dataset.
+/// - 11 of `evaluate`: all choices of a problem are charged for the same part of the text, the name of a mask token in them is text, and an
+///   answer that was never written fails. Exact match asks for a later answer with the ids of training.
 /// - 6 of `rows` and 2 of `tokenizer`: of several answers in a row each is learned; before, a dataset of such conversations was at fault, or
 ///   had them skipped.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
-        StageConfig::Command(_) => 1,
+        StageConfig::Command(_) | StageConfig::Average(_) => 1,
         StageConfig::Tokenizer(_)
         | StageConfig::Fetch(_)
         | StageConfig::RandomInit(_)
@@ -57,7 +59,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Convert(_) => 4,
         StageConfig::Generate(_) => 5,
         StageConfig::Rows(_) | StageConfig::Train(_) => 6,
-        StageConfig::Evaluate(_) => 10,
+        StageConfig::Evaluate(_) => 11,
     }
 }
 

@@ -184,6 +184,7 @@ fn list_facts_set_by(config: &StageConfig) -> &'static [(ContractFact, &'static 
         StageConfig::Fetch(_)
         | StageConfig::Tokenizer(_)
         | StageConfig::Rows(_)
+        | StageConfig::Average(_)
         | StageConfig::Evaluate(_)
         | StageConfig::Generate(_)
         | StageConfig::Export(_)

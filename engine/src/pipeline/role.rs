@@ -34,6 +34,8 @@ pub enum InputRole {
     Adapter,
     /// `teacher`: the autoregressive checkpoint from which the one that is trained is measured.
     Teacher,
+    /// `permanent/<update>`: a permanent checkpoint of the training in `from`, to average.
+    Permanent(u64),
     /// `checkpoint/<stage>`: a checkpoint to measure.
     Checkpoint(String),
 }
@@ -60,6 +62,7 @@ impl fmt::Display for InputRole {
             Self::Rows { dataset, rows: Some(rows) } => write!(f, "rows/{dataset}/{rows}"),
             Self::Answers { dataset, rows: None } => write!(f, "answers/{dataset}"),
             Self::Answers { dataset, rows: Some(rows) } => write!(f, "answers/{dataset}/{rows}"),
+            Self::Permanent(update) => write!(f, "permanent/{update}"),
             Self::Checkpoint(stage) => write!(f, "checkpoint/{stage}"),
         }
     }

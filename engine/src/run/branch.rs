@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::pipeline::config::StageConfig;
+use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::plan::{PlanState, PlannedStage};
 use crate::run::extension::takes_over;
@@ -18,6 +19,15 @@ pub(super) fn find_branch_update(stage: &Stage) -> Option<u64> {
         StageConfig::Train(config) => config.branch.map(|branch| branch.at),
         _ => None,
     }
+}
+
+/// Updates of its parent after which permanent checkpoints were saved that a stage reads: to start from, or to average.
+fn list_needed_updates(stage: &Stage) -> Vec<u64> {
+    let averaged = stage.inputs.iter().filter_map(|input| match input.role {
+        InputRole::Permanent(update) => Some(update),
+        _ => None,
+    });
+    find_branch_update(stage).into_iter().chain(averaged).collect()
 }
 
 /// The verified permanent checkpoint of `parent` after `at` updates.
@@ -44,7 +54,7 @@ fn missing_branch_point(stage: &Stage, parent: &PlannedStage, at: u64, kept: &[(
         None => "it has none".to_owned(),
     };
     let message = format!(
-        "`{name}` starts from update {at} of `{parent}`, but the store has no permanent checkpoint of it: {kept}"
+        "`{name}` needs the checkpoint after update {at} of `{parent}`, but the store has no permanent checkpoint of it: {kept}"
     );
     let help = format!(
         "start from one of these, or make them again with `fmflow run FILE --from {parent}`, if `permanent every=` keeps that update"
@@ -56,21 +66,27 @@ fn missing_branch_point(stage: &Stage, parent: &PlannedStage, at: u64, kept: &[(
 pub(super) fn refuse_missing_branch_points(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     for planned in work {
         let stage = runner.stage(planned);
-        let Some(at) = find_branch_update(stage) else { continue };
-        let parent = stage.parent().map(|id| runner.plan.planned(id)).expect("a training has a parent");
-        let passed = match parent.state {
-            PlanState::Cached => true,
-            PlanState::Resume { step, .. } => step >= at,
-            _ => false,
-        };
-        if !passed {
-            continue;
-        }
-        let all = runner.store.permanent(&parent.key.name, &parent.key.fingerprint);
-        let kept = list_checkpoints(runner.store.vfs(), &all)?;
-        if !kept.iter().any(|(step, _)| *step == at) && !takes_over(runner, parent, at)? {
-            return Err(missing_branch_point(stage, parent, at, &kept));
+        for at in list_needed_updates(stage) {
+            let parent = stage.parent().map(|id| runner.plan.planned(id)).expect("such a stage has a parent");
+            refuse_missing_point(runner, stage, parent, at)?;
         }
     }
     Ok(())
+}
+
+fn refuse_missing_point(runner: &Runner<'_>, stage: &Stage, parent: &PlannedStage, at: u64) -> Result<()> {
+    let passed = match parent.state {
+        PlanState::Cached => true,
+        PlanState::Resume { step, .. } => step >= at,
+        _ => false,
+    };
+    if !passed {
+        return Ok(());
+    }
+    let all = runner.store.permanent(&parent.key.name, &parent.key.fingerprint);
+    let kept = list_checkpoints(runner.store.vfs(), &all)?;
+    match kept.iter().any(|(step, _)| *step == at) || takes_over(runner, parent, at)? {
+        true => Ok(()),
+        false => Err(missing_branch_point(stage, parent, at, &kept)),
+    }
 }

@@ -239,7 +239,12 @@ fn verify_inputs(
     let mut inputs = IndexMap::new();
     for input in &stage.inputs {
         let planned = runner.plan.planned(input.stage);
-        if let (InputRole::From, Some(at)) = (&input.role, find_branch_update(stage)) {
+        let permanent = match input.role {
+            InputRole::From => find_branch_update(stage),
+            InputRole::Permanent(update) => Some(update),
+            _ => None,
+        };
+        if let Some(at) = permanent {
             inputs.insert(input.role.clone(), verify_branch_point(runner, stage, planned, at)?);
             continue;
         }

@@ -1,7 +1,9 @@
 //! Settings of a training stage: two updates that pass through everything that the stage has.
 
 use crate::pipeline::config::train::{CheckpointInterval, TrainConfig};
-use crate::pipeline::config::{AttentionSchedule, BlockPhase, LearningRateShape};
+use crate::pipeline::config::{AttentionSchedule, AverageConfig, BlockPhase, LearningRateShape};
+use crate::pipeline::role::InputRole;
+use crate::pipeline::stage::StageInput;
 use crate::smoke::changes::Changes;
 use crate::smoke::settings::{shrink_benchmark, shrink_match, shrink_prompt};
 use crate::smoke::sizes::shrink_block;
@@ -72,6 +74,25 @@ fn shrink_rates(config: &mut TrainConfig, changes: &mut Changes) {
     if let LearningRateShape::WarmupStableDecay { decay } = &mut config.learning_rate.shape {
         changes.lower("decay", decay, 1);
     }
+}
+
+/// A small training keeps the checkpoints after both of its updates.
+pub(super) fn shrink_average(
+    config: &mut AverageConfig,
+    inputs: &mut Vec<StageInput>,
+    changes: &mut Changes,
+) {
+    let updates: Vec<u64> = (1..=UPDATES).collect();
+    if config.updates == updates {
+        return;
+    }
+    changes.say(format!("last {UPDATES}"));
+    let mut kept = updates.iter();
+    inputs.retain_mut(|input| match &mut input.role {
+        InputRole::Permanent(update) => kept.next().map(|next| *update = *next).is_some(),
+        _ => true,
+    });
+    config.updates = updates;
 }
 
 fn shrink_watching(config: &mut TrainConfig, changes: &mut Changes) {

@@ -65,7 +65,7 @@ pub fn format_bytes(value: u64) -> String {
 
 /// Updates, ascending, as a list that stays short: `10, 20, 30, ..., 400`. `None` if there are none.
 #[must_use]
-pub(crate) fn list_kept_updates(updates: &[u64]) -> Option<String> {
+pub fn list_kept_updates(updates: &[u64]) -> Option<String> {
     /// More than these are shortened.
     const MOST: usize = 12;
     let words: Vec<String> = updates.iter().map(u64::to_string).collect();

@@ -15,6 +15,8 @@ fn a_task_is_the_same_however_its_number_is_written() {
     assert_ne!(TaskId::from_name("sort"), TaskId::from_name("sort/x"));
     assert_eq!(TaskId::from_name("HumanEval/0").to_string(), "0");
     assert_eq!(TaskId::from_name("a/b").to_string(), "a/b");
+    // Problems of somebody's own are numbered by subject.
+    assert_ne!(TaskId::from_name("algebra/0"), TaskId::from_name("anatomy/0"));
     // A span of a problem is no problem with the number of the span.
     let spans = ["RandomSpanInfilling/HumanEval/0/1", "RandomSpanInfilling/HumanEval/1/1", "1"];
     let ids: std::collections::HashSet<TaskId> = spans.iter().map(|name| TaskId::from_name(name)).collect();

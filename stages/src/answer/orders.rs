@@ -62,14 +62,15 @@ pub(super) fn take_orders(model: &Model, orders: &mut dyn TextOrders) -> Result<
         if work.len() == 0 {
             return Ok(());
         }
-        match work.pass() {
-            Ok(left) => left.into_iter().for_each(|left| deliver(model, left)),
-            Err(failure) => {
-                for onlooker in work.give_up() {
-                    onlooker.into_parts().1.customer.borrow_mut().fail(failure.clone());
-                }
-                return Err(failure);
+        // What is finished is delivered even if the device fails afterwards.
+        let mut left = Vec::new();
+        let passed = work.pass(&mut left);
+        left.into_iter().for_each(|left| deliver(model, left));
+        if let Err(failure) = passed {
+            for onlooker in work.give_up() {
+                onlooker.into_parts().1.customer.borrow_mut().fail(failure.clone());
             }
+            return Err(failure);
         }
     }
 }

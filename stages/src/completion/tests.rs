@@ -234,7 +234,9 @@ fn requests_that_join_and_leave_change_no_token_of_others() {
                 work.join((i as u64, request.clone()), (&sampler, seed), (i, patience)).unwrap();
             }
             came = arrived;
-            for Left { onlooker: (i, _), completion } in work.pass().unwrap() {
+            let mut left = Vec::new();
+            work.pass(&mut left).unwrap();
+            for Left { onlooker: (i, _), completion } in left {
                 let (sampler, request, seed, impatient) = case(i);
                 let alone = complete_numbered(&model, &[(i as u64, request)], &sampler, seed).unwrap();
                 assert!(impatient || completion.unwrap() == alone[0], "{i} of {arrivals}: {sampler:?}");
@@ -412,7 +414,8 @@ fn logits_that_are_not_finite_are_an_error_that_names_the_request() {
         }
         let mut found = Vec::new();
         while work.len() > 0 {
-            let left = work.pass().unwrap();
+            let mut left = Vec::new();
+            work.pass(&mut left).unwrap();
             found.extend(left.into_iter().map(|left| (left.onlooker.0, left.completion.is_ok())));
         }
         found.sort_unstable();

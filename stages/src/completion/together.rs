@@ -94,18 +94,17 @@ impl<'a, O: Onlooker> Together<'a, O> {
         Ok(&mut self.lanes[place])
     }
 
-    /// One forward pass of every lane; returns the requests that are finished, were stopped or failed.
+    /// One forward pass of every lane. Adds the requests that are finished, were stopped or failed to `left`.
     ///
     /// # Errors
-    /// If the device fails: then nobody gets an answer any more.
-    pub(crate) fn pass(&mut self) -> Result<Vec<Left<O>>, Failure> {
-        let mut left = Vec::new();
+    /// If the device fails: then nobody gets an answer any more but those in `left`.
+    pub(crate) fn pass(&mut self, left: &mut Vec<Left<O>>) -> Result<(), Failure> {
         for lane in &mut self.lanes {
-            lane.pass(&mut left)?;
+            lane.pass(left)?;
         }
         // An empty lane would hold its cache.
         self.lanes.retain(|lane| !lane.rows.is_empty());
-        Ok(left)
+        Ok(())
     }
 }
 

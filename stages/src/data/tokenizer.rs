@@ -136,6 +136,9 @@ impl Tokenizer {
     /// # Errors
     /// If the library cannot split the text.
     pub(crate) fn encode_with_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
+        if let Some(placed) = self.encode_mask_name_with_places(text)? {
+            return Ok(placed);
+        }
         self.refuse_unbroken(text)?;
         let encoding = self.call_library(text, || self.inner.encode(text, false))?;
         let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);

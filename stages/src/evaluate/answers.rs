@@ -1,5 +1,7 @@
 //! Answers to benchmarks, saved while they are written, so that an evaluation that is stopped or killed continues.
 
+use std::ops::Range;
+
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::Summary;
@@ -60,6 +62,25 @@ impl WrittenAnswer {
     pub(super) fn text(&self) -> &str {
         self.answer.as_deref().or(self.completion.as_deref()).unwrap_or_default()
     }
+}
+
+/// Makes the answers of these numbers one after the other. A signal ends that early: what is finished is kept, so that it can be saved.
+///
+/// # Errors
+/// As `make`; that of a signal only if nothing is finished.
+pub(super) fn make_until_stopped<T>(
+    numbers: Range<usize>,
+    mut make: impl FnMut(usize) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
+    let mut made = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        match make(number) {
+            Ok(one) => made.push(one),
+            Err(failure) if failure.kind == FailureKind::Interrupted && !made.is_empty() => break,
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(made)
 }
 
 /// Answers in the order in which they are asked.
@@ -138,5 +159,24 @@ impl<'a> WrittenAnswers<'a> {
     pub(super) fn text(&self) -> String {
         let line = |answer| serde_json::to_string(answer).expect("an answer has a text") + "\n";
         self.answers.iter().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_finished_before_a_signal_is_kept() {
+        let make = |kind: FailureKind, last: usize| {
+            make_until_stopped(3..9, |number| match number < last {
+                true => Ok(number),
+                false => Err(Failure { kind, message: String::new(), help: None }),
+            })
+        };
+        assert_eq!(make(FailureKind::Interrupted, 9).unwrap(), [3, 4, 5, 6, 7, 8]);
+        assert_eq!(make(FailureKind::Interrupted, 6).unwrap(), [3, 4, 5]);
+        assert_eq!(make(FailureKind::Interrupted, 3).unwrap_err().kind, FailureKind::Interrupted);
+        assert_eq!(make(FailureKind::Input, 6).unwrap_err().kind, FailureKind::Input);
     }
 }

@@ -1,6 +1,6 @@
 //! A benchmark that is ready: its problems, and what runs programs. Its report says everything that the scores depend on.
 
-use fmflow_engine::benchmark::{BenchmarkFileError, BenchmarkScores, read_problems};
+use fmflow_engine::benchmark::{BenchmarkFileError, BenchmarkScores, read_placed_problems};
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::sample::{AnswerLength, AskingMode, BenchmarkSettings, GapLength};
 use fmflow_engine::run::execute::Job;
@@ -20,6 +20,8 @@ use crate::job::find_source_files;
 pub(super) struct OpenBenchmark<'a> {
     pub config: &'a BenchmarkSettings,
     pub problems: Vec<Problem>,
+    /// File and line of each problem.
+    pub places: Vec<String>,
     pub style: AskingStyle,
     /// What runs programs, of a benchmark whose answers are programs.
     pub interpreter: Option<Interpreter>,
@@ -125,16 +127,17 @@ fn open_benchmark<'a>(
     let paths = find_source_files(job, &config.source())?;
     let open = |path: std::path::PathBuf| Ok((std::fs::File::open(&path)?, show_path(path)));
     let files = paths.into_iter().map(open).collect::<Result<Vec<_>, std::io::Error>>()?;
-    let mut problems = read_problems(files, config.layout).map_err(|error| {
+    let mut placed = read_placed_problems(files, config.layout).map_err(|error| {
         let BenchmarkFileError { fix, .. } = error.clone();
         input_failure(error, fix)
     })?;
-    problems.truncate(config.problems.unwrap_or(usize::MAX));
+    placed.truncate(config.problems.unwrap_or(usize::MAX));
+    let (places, problems): (Vec<_>, Vec<_>) = placed.into_iter().unzip();
     if config.writing().map(|writing| writing.length) == Some(AnswerLength::Gap(GapLength::Reference)) {
         require_references(config, &problems)?;
     }
     let style = AskingStyle::of(&problems, config.writing().map_or(AskingMode::Base, |writing| writing.mode));
-    Ok(OpenBenchmark { config, problems, style, interpreter })
+    Ok(OpenBenchmark { config, problems, places, style, interpreter })
 }
 
 /// Every gap has a length only if every problem has a reference solution.
@@ -173,6 +176,11 @@ impl OpenBenchmark<'_> {
     /// The problem of an answer, and which of its samples it is.
     pub(super) fn place(&self, number: usize) -> (&Problem, usize) {
         (&self.problems[number / self.samples()], number % self.samples())
+    }
+
+    /// File, line and name of a problem, for errors.
+    pub(super) fn show_problem(&self, number: usize) -> String {
+        format!("{}: task {}", self.places[number], escape_line(&self.problems[number].name))
     }
 
     pub(super) fn report(

@@ -10,11 +10,11 @@ use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_grade::grading::{GradeError, Grader, Program};
 use fmflow_grade::problem::Problem;
 use fmflow_grade::sandbox::LIMITS;
-use fmflow_grade::session::{SessionError, Verdict};
+use fmflow_grade::session::{Outcome, SessionError, Verdict};
 
-use super::answers::{WrittenAnswer, WrittenAnswers};
+use super::answers::{WrittenAnswer, WrittenAnswers, make_until_stopped};
 use super::benchmark::{BenchmarkReport, OpenBenchmark, open_benchmarks};
-use super::choice::{choose_part, report_choices};
+use super::choice::{choose_part, refuse_unfit_choices, report_choices};
 use super::fenced::find_block;
 use super::gaps::fill_gap;
 use crate::completion::{Completion, CompletionRequest, complete_listed};
@@ -49,6 +49,9 @@ pub(super) fn measure_benchmark(
     written: &mut WrittenAnswers<'_>,
 ) -> Result<BenchmarkReport, Failure> {
     let mut answers = written.take(benchmark.total());
+    if matches!(benchmark.config.asking, Asking::Choose(_)) && answers.len() < benchmark.total() {
+        refuse_unfit_choices(job, benchmark, model)?;
+    }
     while answers.len() < benchmark.total() {
         let part = answers.len()..benchmark.total().min(answers.len() + PART);
         let new = match &benchmark.config.asking {
@@ -68,7 +71,7 @@ pub(super) fn measure_benchmark(
     Ok(benchmark.report(job, score_answers(benchmark, &answers), choice, unsafe_answers))
 }
 
-/// Writes and grades a part of the answers. An answer depends on its number and not on its part.
+/// Writes and grades a part of the answers, or what a signal leaves of it. An answer depends on its number and not on its part.
 fn write_part(
     job: &Job<'_>,
     (benchmark, writing): (&OpenBenchmark<'_>, &WritingSettings),
@@ -82,9 +85,10 @@ fn write_part(
         }
         AnswerLength::Gap(gap) => {
             let fill = |number| fill_gap(job, (benchmark, writing), model, (number, gap));
-            part.clone().map(fill).collect::<Result<_, _>>()?
+            make_until_stopped(part.clone(), fill)?
         }
     };
+    let part = part.start..part.start + completions.len();
     let read = |(number, completion): (usize, &Option<Completion>)| {
         read_answer((benchmark, benchmark.place(number).0), model, completion.as_ref())
     };
@@ -156,6 +160,8 @@ struct AnswerText {
     text: String,
     /// The program in it, if it is the answer of a conversation.
     solution: Option<String>,
+    /// Whether the context had room for it.
+    written: bool,
     cut: bool,
     tokens: usize,
     passes: usize,
@@ -169,7 +175,8 @@ fn read_answer(
     let find = |text: &str| problem.complete_block(find_block(text));
     let find = |text: &str| benchmark.style.finds_block().then(|| find(text));
     let Some(completion) = completion else {
-        return Ok(AnswerText { text: String::new(), solution: find(""), cut: true, tokens: 0, passes: 0 });
+        let (text, solution) = (String::new(), find(""));
+        return Ok(AnswerText { text, solution, written: false, cut: true, tokens: 0, passes: 0 });
     };
     // The text of a gap has no end.
     let gap = problem.suffix.is_some();
@@ -181,12 +188,20 @@ fn read_answer(
     Ok(AnswerText {
         text: kept.to_owned(),
         solution: find(kept),
+        written: true,
         cut: !gap && !stopped && !ended,
         tokens: completion.generated(&ends),
         passes: completion.passes,
     })
 }
 
+/// The verdict on an answer that was never written. Empty, it could pass: a gap of which nothing is missing.
+fn fail_unwritten() -> Verdict {
+    let detail = "the context has no room for an answer".to_owned();
+    Verdict { outcome: Outcome::WrongAnswer, detail }
+}
+
+/// The verdicts on answers; one that was never written fails without being graded.
 fn grade_texts(
     job: &Job<'_>,
     benchmark: &OpenBenchmark<'_>,
@@ -195,14 +210,20 @@ fn grade_texts(
 ) -> Result<Vec<Verdict>, Failure> {
     let problem = |at: usize| benchmark.place(first + at).0;
     let source = |(at, text): (usize, &AnswerText)| {
-        text.solution.clone().unwrap_or_else(|| problem(at).complete(&text.text))
+        (at, text.solution.clone().unwrap_or_else(|| problem(at).complete(&text.text)))
     };
-    let sources: Vec<String> = texts.iter().enumerate().map(source).collect();
+    let written = texts.iter().enumerate().filter(|(_, text)| text.written);
+    let sources: Vec<(usize, String)> = written.map(source).collect();
     let programs: Vec<Program<'_>> =
-        sources.iter().enumerate().map(|(at, source)| Program { problem: problem(at), source }).collect();
+        sources.iter().map(|(at, source)| Program { problem: problem(*at), source }).collect();
     let interpreter = benchmark.interpreter.as_ref();
     let grader = Grader { interpreter, limits: LIMITS, workers: job.cores, stop: &|| false };
-    grader.grade(&programs, &|_, _| {}).map_err(grading_failure)
+    let mut graded = grader.grade(&programs, &|_, _| {}).map_err(grading_failure)?.into_iter();
+    let verdict = |text: &AnswerText| match text.written {
+        true => graded.next().expect("each program has a verdict"),
+        false => fail_unwritten(),
+    };
+    Ok(texts.iter().map(verdict).collect())
 }
 
 fn score_answers(benchmark: &OpenBenchmark<'_>, answers: &[WrittenAnswer]) -> BenchmarkScores {

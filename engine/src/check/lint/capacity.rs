@@ -3,14 +3,15 @@
 use crate::check::lint::checkpoint_folders::find_tokenizer_source;
 use crate::check::lint::context::KnownContext;
 use crate::check::lint::lineage::{Lineages, TrainedCanvas};
-use crate::check::lint::sampler_paths::{PromptNumber, number_prompts};
+use crate::check::lint::sampler_paths::{PromptNumber, number_prompts, number_requests};
 
 use crate::pipeline::checkpoint_headers::TokenTable;
 use crate::pipeline::config::sample::AnswerLength;
 use crate::pipeline::config::{
-    EvaluateConfig, FetchConfig, GenerateConfig, Prompt, PromptKind, RowsConfig, StageConfig, TokenizerConfig,
+    EvaluateConfig, FetchConfig, GenerateConfig, Prompt, PromptKind, RowsConfig, StageConfig,
+    TokenizerConfig, TrainConfig,
 };
-use crate::pipeline::field_path::{FieldPath, evaluate, rows};
+use crate::pipeline::field_path::{FieldPath, evaluate, rows, train};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
@@ -88,6 +89,33 @@ pub(super) fn check_measured_lengths(
             let Some(tokens) = length.most().filter(|tokens| *tokens >= context.tokens) else { continue };
             let (path, word) = find_length_path(length);
             sink.push(answer_over_context(stage, tokens, context, (stage.place(path.nth(at)), word, 0)));
+        }
+    }
+}
+
+/// Reports answers of a probe that fill the context of the training's model, so that nothing can be asked.
+pub(super) fn check_probe_lengths(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &TrainConfig,
+    sink: &mut Sink,
+) {
+    let (Some(probe), Some(context)) = (&config.probe, KnownContext::find(lineages, stage)) else { return };
+    let prompts = probe.prompts.iter().zip(number_requests(&probe.prompts));
+    let prompts = prompts.filter_map(|(prompt, number)| {
+        Some((prompt.new_tokens?, number.probed_length_path(), number.length_word()))
+    });
+    let benchmarks = probe.benchmarks.iter().enumerate().filter_map(|(at, benchmark)| {
+        let length = benchmark.writing()?.length;
+        let (path, word) = match length {
+            AnswerLength::AtMost(_) => (train::NTH_PROBE_BENCHMARK_LENGTH, "new-tokens"),
+            AnswerLength::Gap(_) => (train::NTH_PROBE_BENCHMARK_GAP, "length"),
+        };
+        Some((length.most()?, path.nth(at), word))
+    });
+    for (tokens, path, word) in prompts.chain(benchmarks) {
+        if tokens >= context.tokens {
+            sink.push(answer_over_context(stage, tokens, context, (stage.place(path), word, 0)));
         }
     }
 }

@@ -128,7 +128,7 @@ pub(super) fn find_tokenizer_source<'a>(lineages: &Lineages<'a>, stage: &'a Stag
                 TokenizerChoice::Named => InputRole::Tokenizer,
                 TokenizerChoice::Beside => InputRole::From,
             },
-            StageConfig::Train(_) => InputRole::From,
+            StageConfig::Train(_) | StageConfig::Average(_) => InputRole::From,
             StageConfig::RandomInit(_) => InputRole::Tokenizer,
             _ => return Some(stage),
         };

@@ -113,6 +113,7 @@ fn derive_contract<'a>(
         }
         (None, StageConfig::Convert(config)) => Some(KnownContract::after_conversion(stage, config)),
         (None, StageConfig::Train(config)) => parent.map(|parent| parent.after_training(stage, config)),
+        (None, StageConfig::Average(_)) => parent.cloned(),
         _ => None,
     }
 }

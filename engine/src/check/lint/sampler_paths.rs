@@ -1,7 +1,7 @@
 //! Field paths of the sampler that an exact match, a benchmark or a request uses.
 
-use crate::pipeline::config::{GenerateConfig, PromptKind};
-use crate::pipeline::field_path::{FieldPath, evaluate, generate};
+use crate::pipeline::config::{GenerateConfig, Prompt, PromptKind};
+use crate::pipeline::field_path::{FieldPath, evaluate, generate, train};
 use crate::pipeline::stage::Stage;
 
 /// Paths of one use of a sampler: its name, and its settings `kind`, `block`, `cache` and `steps`.
@@ -69,8 +69,13 @@ impl SamplerPaths {
 
 /// Numbers the requests of a stage, in their order.
 pub(super) fn number_prompts(config: &GenerateConfig) -> Vec<PromptNumber> {
-    let mut numbered: Vec<PromptNumber> = Vec::with_capacity(config.prompts.len());
-    for prompt in &config.prompts {
+    number_requests(&config.prompts)
+}
+
+/// Numbers requests, in their order.
+pub(super) fn number_requests(prompts: &[Prompt]) -> Vec<PromptNumber> {
+    let mut numbered: Vec<PromptNumber> = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
         let node = match prompt.kind {
             PromptKind::Chat(_) => PromptNode::Chat,
             PromptKind::Text(_) => PromptNode::Prompt,
@@ -89,6 +94,16 @@ impl PromptNumber {
             PromptNode::Chat => generate::NTH_CHAT_LENGTH,
             PromptNode::Prompt => generate::NTH_PROMPT_LENGTH,
             PromptNode::Infill => generate::NTH_INFILL_LENGTH,
+        };
+        path.nth(self.number)
+    }
+
+    /// The path of its number of new tokens in a probe.
+    pub(super) fn probed_length_path(self) -> FieldPath {
+        let path = match self.node {
+            PromptNode::Chat => train::NTH_PROBE_CHAT_LENGTH,
+            PromptNode::Prompt => train::NTH_PROBE_PROMPT_LENGTH,
+            PromptNode::Infill => train::NTH_PROBE_INFILL_LENGTH,
         };
         path.nth(self.number)
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fmflow_grade::sandbox::Isolation;
 use indexmap::IndexMap;
 use serde_json::Value;
 
@@ -58,7 +59,7 @@ pub(super) struct MeasurePair {
     pub shares: [f64; 2],
     /// Which problems only one of the two solves.
     pub flips: Flips,
-    /// What it depends on and differs.
+    /// What it depends on and differs; and that programs ran without a sandbox, even if they did on both sides.
     pub facts: Vec<(String, [Value; 2])>,
 }
 
@@ -243,8 +244,13 @@ fn pair_measure(name: &str, checkpoints: [String; 2], first: &Measured, second: 
         checkpoints,
         shares: [first.share, second.share],
         flips: Flips::between(&first.outcomes, &second.outcomes),
-        facts: facts.filter(|(_, [first, second])| first != second).collect(),
+        facts: facts.filter(|(key, [first, second])| first != second || is_unsafe(key, first)).collect(),
     }
+}
+
+/// Whether a fact has to be told wherever it holds.
+fn is_unsafe(key: &str, value: &Value) -> bool {
+    key == "sandbox" && value.as_str() == Some(Isolation::UnsafeNoSandbox.word())
 }
 
 /// The lines of a file of an artifact, each JSON, or its whole text as one value. A file that is absent has none.
@@ -314,6 +320,22 @@ mod tests {
         assert_eq!((share("exact match on tasks"), share("exact match on more")), (0.5, 0.25));
         assert_eq!(names(&found, "exact match on tasks"), ["Why?", "Why? #2"]);
         assert_eq!(names(&found, "exact match on more"), ["Why?"]);
+    }
+
+    #[test]
+    fn that_there_was_no_sandbox_is_told_of_both_sides() {
+        let facts = |sandbox: &str| {
+            let facts = [("sandbox".to_owned(), sandbox.into()), ("seed".to_owned(), 7.into())];
+            Measured { facts: facts.into_iter().collect(), ..Measured::default() }
+        };
+        let told = |sandboxes: [&str; 2]| {
+            let [first, second] = sandboxes.map(facts);
+            let pair = pair_measure("humaneval", [String::new(), String::new()], &first, &second);
+            pair.facts.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(told(["unsafe-no-sandbox", "unsafe-no-sandbox"]), ["sandbox"]);
+        assert_eq!(told(["enforced", "unsafe-no-sandbox"]), ["sandbox"]);
+        assert!(told(["enforced", "enforced"]).is_empty());
     }
 
     #[test]

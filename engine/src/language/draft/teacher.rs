@@ -23,11 +23,11 @@ pub(super) fn find_teacher(world: &Declarations, record: &Record) -> Option<Draf
 fn find_conversion_source(world: &Declarations, record: &Record) -> Option<String> {
     let mut at = record;
     for _ in &world.records {
-        let from = at.leaf("from")?;
+        let from = at.leaf("from").or_else(|| at.leaf("of"))?;
         match (at.spec.name.as_str(), &from.value) {
             ("convert", CanonicalValue::Path(_)) => return Some(format!("{}/source", at.name()?)),
             ("convert", _) => return from.reference().map(str::to_owned),
-            ("train", _) => at = world.any_target(from)?,
+            ("train" | "average", _) => at = world.any_target(from)?,
             _ => return None,
         }
     }

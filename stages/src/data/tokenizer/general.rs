@@ -1,9 +1,11 @@
 //! The steps of any tokenizer, by the library alone.
 
+use std::ops::Range;
+
 use fmflow_engine::error::catch_library_panic;
 use tokenizers::tokenizer::{
-    Model as _, NormalizedString, Normalizer as _, OffsetReferential, OffsetType, PreTokenizedString,
-    PreTokenizer as _,
+    Encoding, Model as _, NormalizedString, Normalizer as _, OffsetReferential, OffsetType,
+    PreTokenizedString, PreTokenizer as _,
 };
 
 use super::limits::{self, MAX_PIECE_BYTES};
@@ -12,13 +14,26 @@ use super::{Tokenizer, TokenizerError};
 impl Tokenizer {
     /// [`Self::encode_plain`] by the library alone.
     pub(super) fn encode_in_general(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        Ok(self.encode_parts(text, OffsetType::None)?.get_ids().to_vec())
+    }
+
+    /// As [`Self::encode_plain`], each id with the byte range of `text` that it encodes.
+    pub(super) fn encode_plain_with_places(
+        &self,
+        text: &str,
+    ) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
+        let encoding = self.encode_parts(text, OffsetType::Byte)?;
+        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+        Ok(encoding.get_ids().iter().copied().zip(places).collect())
+    }
+
+    fn encode_parts(&self, text: &str, places: OffsetType) -> Result<Encoding, TokenizerError> {
         let mut parts = self.split(text)?;
         let model = self.inner.get_model();
-        let encoding = self.call_library(text, || {
+        self.call_library(text, || {
             parts.tokenize(|part| model.tokenize(part.get()))?;
-            parts.into_encoding(None, 0, OffsetType::None)
-        })?;
-        Ok(encoding.get_ids().to_vec())
+            parts.into_encoding(None, 0, places)
+        })
     }
 
     /// Normalizes `text`, splits it by the tokenizer's pattern, and spells the pieces in byte-level letters.

@@ -6,6 +6,7 @@
 //! encoded as plain text, with the marks replaced by the names again.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use fmflow_engine::pipeline::config::SpecialNames;
 
@@ -221,6 +222,28 @@ impl Tokenizer {
         self.encode_cut(&cut).map(Some)
     }
 
+    /// As [`Self::encode_mask_name`], each id with the byte range of `text` that it encodes.
+    pub(super) fn encode_mask_name_with_places(
+        &self,
+        text: &str,
+    ) -> Result<Option<Vec<(u32, Range<usize>)>>, TokenizerError> {
+        if !self.names.has_mask(text) {
+            return Ok(None);
+        }
+        let (mut found, mut start) = (Vec::new(), 0);
+        while let Some((at, token)) = self.names.find_next(&text[start..]) {
+            let before = &text[start..start + at];
+            let before = if token.strips_left { before.trim_end() } else { before };
+            found.extend(shift_places(self.encode_plain_with_places(before)?, start));
+            let end = start + at + token.name.len();
+            found.push((token.id, start + at..end));
+            let rest = &text[end..];
+            start = end + if token.strips_right { rest.len() - rest.trim_start().len() } else { 0 };
+        }
+        found.extend(shift_places(self.encode_plain_with_places(&text[start..])?, start));
+        Ok(Some(found))
+    }
+
     fn encode_cut(&self, cut: &CutText<'_>) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = Vec::new();
         for (before, token) in &cut.parts {
@@ -230,6 +253,11 @@ impl Tokenizer {
         ids.extend(self.encode_plain(&cut.rest)?);
         Ok(ids)
     }
+}
+
+/// Ids of a piece of a text that begins at byte `start`, with their places in the text.
+fn shift_places(piece: Vec<(u32, Range<usize>)>, start: usize) -> impl Iterator<Item = (u32, Range<usize>)> {
+    piece.into_iter().map(move |(id, place)| (id, start + place.start..start + place.end))
 }
 
 #[cfg(test)]
@@ -256,6 +284,9 @@ mod tests {
             // A tokenizer that has no such token reads letters.
             let expected = without.encode(text).unwrap();
             assert_eq!(tokenizer.encode(text).unwrap(), expected, "{text}");
+            let placed = tokenizer.encode_with_places(text).unwrap();
+            assert_eq!(placed, without.encode_with_places(text).unwrap(), "{text}");
+            assert_eq!(placed.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), expected, "{text}");
             assert_eq!(tokenizer.encode_marked(&tokenizer.mark_names(text)).unwrap(), expected, "{text}");
             assert_eq!(tokenizer.encode_plain(text).unwrap(), without.encode_plain(text).unwrap());
             assert!(!expected.contains(&mask));

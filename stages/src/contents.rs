@@ -20,7 +20,7 @@ use crate::failure::input_failure;
 use crate::hub::storage::{Bucket, Fetched, ObjectStream};
 use decode::decode_text;
 use explain::explain_storage_error;
-use kept::{Found, KeptContents};
+use kept::{ContentState, KeptContents};
 
 /// The largest object that is fetched, in bytes, before it is unpacked.
 const OBJECT_BYTES: u64 = 16 << 20;
@@ -54,7 +54,7 @@ struct FetchSpeed {
 struct PendingContent {
     key: String,
     /// Of a content that was kept, where it is; the others are on their way.
-    found: Found,
+    found: ContentState,
 }
 
 /// Opens the contents of a dataset whose records only name them.
@@ -98,7 +98,7 @@ impl ContentStore for StoredContents<'_> {
 
     fn ask(&mut self, key: &str) -> Result<(), Failure> {
         let found = self.kept.find(key, self.job.report)?;
-        if !matches!(found, Found::Kept(_)) {
+        if !matches!(found, ContentState::Kept(_)) {
             self.stream.ask(key);
         }
         self.pending.push_back(PendingContent { key: key.to_owned(), found });
@@ -108,7 +108,7 @@ impl ContentStore for StoredContents<'_> {
     fn take(&mut self, encoding: Option<&str>) -> Result<Content, Failure> {
         let PendingContent { key, found } = self.pending.pop_front().expect("a content was asked for");
         let packing = self.config.packing;
-        if let Found::Kept(place) = &found {
+        if let ContentState::Kept(place) = &found {
             let read = read_text(self.kept.take(place)?, packing, encoding);
             return Ok(read.map_or_else(|problem| self.unfit(&key, &problem), Content::Text));
         }
@@ -123,7 +123,7 @@ impl ContentStore for StoredContents<'_> {
                 Err(problem) => (self.unfit(&key, &problem), None),
             },
         };
-        if found == Found::New {
+        if found == ContentState::New {
             self.kept.keep(&key, usable)?;
         }
         Ok(content)

@@ -47,7 +47,7 @@ pub(super) struct KeptContents {
 
 /// What is known of a content before it is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum ContentState {
     /// Its bytes are here.
     Kept(KeptPlace),
     /// An earlier process asked for it and got nothing usable. It has its place, and is not kept again.
@@ -91,14 +91,17 @@ impl KeptContents {
     }
 
     /// What is known of the content with this key. Keys have to come in the order in which they came before.
-    pub(super) fn find(&mut self, key: &str, report: &dyn ProgressReporter) -> Result<Found, Failure> {
+    pub(super) fn find(&mut self, key: &str, report: &dyn ProgressReporter) -> Result<ContentState, Failure> {
         if self.read.is_empty() {
             self.read_segment(report)?;
         }
-        let Some(KeptContent { key: found, bytes }) = self.read.pop_front() else { return Ok(Found::New) };
+        let Some(KeptContent { key: found, bytes }) = self.read.pop_front() else {
+            return Ok(ContentState::New);
+        };
         if found == key {
             let segment = self.reading.expect("a segment was read") - 1;
-            return Ok(bytes.map_or(Found::Unusable, |bytes| Found::Kept(KeptPlace { segment, bytes })));
+            return Ok(bytes
+                .map_or(ContentState::Unusable, |bytes| ContentState::Kept(KeptPlace { segment, bytes })));
         }
         let folder = show_path(self.downloads.folder());
         let message = format!("{folder} holds `{}` in place of `{}`", escape_line(&found), escape_line(key));

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!((scores.passed, scores.total, scores.timed_out, scores.syntax_errors), (1, 12, 10, 1));
         // The first problem passes half of the time, the second never; only one of the two has 10 samples.
         assert_eq!(scores.pass_at, IndexMap::from([("1".to_owned(), 0.25)]));
-        assert_eq!(scores.problems["A/1"], ProblemScore { samples: 2, passed: 1 });
+        assert_eq!(scores.problems["Mbpp/1"], ProblemScore { samples: 2, passed: 1 });
         assert_eq!(
             scores.lines()[0],
             "pass@1 25.0 % (95 % interval of pass@1 0.0 to 50.0); 1 of 12 samples for 2 problems pass"

@@ -87,14 +87,20 @@ command "second" run="while [ ! -e $TWO ]; do sleep 0.05; done; echo 2 > o" { en
             std::thread::sleep(Duration::from_millis(20));
         }
     };
-    let states = || project.fmflow(&["status", "p.kdl"]).ok().stdout;
+    let count_running = || {
+        let status = project.fmflow(&["status", "p.kdl"]).ok().stdout;
+        status.lines().filter(|line| line.ends_with("running")).count()
+    };
     let long = spawn(&[]);
-    wait_until("the long run begins", &|| states().contains("running"));
+    wait_until("the long run begins", &|| count_running() == 1);
     let short = spawn(&["--only", "second"]);
-    wait_until("the short run begins", &|| states().matches(" running ").count() == 2);
+    wait_until("the short run begins", &|| count_running() == 2);
     fs::write(project.path().join("one"), "").unwrap();
-    wait_until("the long run finishes its first stage", &|| states().contains("done"));
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until("the long run finishes its first stage", &|| {
+        project.fmflow(&["show", "p.kdl", "first", "--path"]).stderr.is_empty()
+    });
+    // It comes to the second stage now.
+    std::thread::sleep(Duration::from_millis(1000));
     fs::write(project.path().join("two"), "").unwrap();
     Ran::from(short.wait_with_output().unwrap()).ok();
     let long = Ran::from(long.wait_with_output().unwrap()).ok();

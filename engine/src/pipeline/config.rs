@@ -89,17 +89,6 @@ impl StageConfig {
         }
     }
 
-    /// Whether the stage reads documents that lie elsewhere.
-    #[must_use]
-    pub(crate) fn reads_contents(&self) -> bool {
-        let elsewhere = |dataset: &DatasetConfig| matches!(dataset.format, DatasetFormat::Contents(_));
-        match self {
-            Self::Rows(config) => elsewhere(&config.dataset),
-            Self::Tokenizer(TokenizerConfig::ByteLevelBpe { datasets, .. }) => datasets.iter().any(elsewhere),
-            _ => false,
-        }
-    }
-
     /// What the number of a checkpoint of an unfinished stage counts.
     #[must_use]
     pub(crate) fn checkpoint_unit(&self) -> &'static str {

@@ -1,6 +1,6 @@
 //! Contents that the records of a dataset only name: objects in S3.
 
-use super::FieldPattern;
+use super::{DatasetConfig, DatasetFormat, FieldPattern, StageConfig, TokenizerConfig};
 use crate::text::unpack::Compression;
 
 /// Where the contents of documents are, if their records only name them.
@@ -43,6 +43,19 @@ impl ContentsConfig {
     /// The fields that it reads of every record.
     pub fn fields(&self) -> impl Iterator<Item = &str> {
         self.key.fields().chain(self.encoding.as_deref())
+    }
+}
+
+impl StageConfig {
+    /// Whether the stage reads documents that lie elsewhere.
+    #[must_use]
+    pub(crate) fn reads_contents(&self) -> bool {
+        let elsewhere = |dataset: &DatasetConfig| matches!(dataset.format, DatasetFormat::Contents(_));
+        match self {
+            Self::Rows(config) => elsewhere(&config.dataset),
+            Self::Tokenizer(TokenizerConfig::ByteLevelBpe { datasets, .. }) => datasets.iter().any(elsewhere),
+            _ => false,
+        }
     }
 }
 

@@ -261,22 +261,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_replaces_a_page_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("report.html");
-        refuse_foreign_file(&path).unwrap();
-        let page = format!("<html>{GENERATOR} 1\"/>");
-        write_page(&path, page.as_bytes()).unwrap();
-        refuse_foreign_file(&path).unwrap();
-        write_page(&path, page.as_bytes()).unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing unfinished is left");
-        fs::write(&path, "my thesis").unwrap();
-        assert_eq!(refuse_foreign_file(&path).unwrap_err().exit_code(), 2);
-        let nowhere = folder.path().join("no/report.html");
-        assert_eq!(write_page(&nowhere, b"").unwrap_err().exit_code(), 2);
-    }
-
-    #[test]
     fn a_number_names_a_run() {
         assert_eq!(parse_run_number(Path::new("3")), Some(3));
         assert_eq!(parse_run_number(Path::new("p.kdl")), None);

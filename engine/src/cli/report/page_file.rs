@@ -57,3 +57,24 @@ fn file_error(action: &'static str, path: &Path, error: io::Error) -> Error {
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_replaces_a_page_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.html");
+        refuse_foreign_file(&path).unwrap();
+        let page = format!("<html>{GENERATOR} 1\"/>");
+        write_page(&path, page.as_bytes()).unwrap();
+        refuse_foreign_file(&path).unwrap();
+        write_page(&path, page.as_bytes()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing unfinished is left");
+        fs::write(&path, "my thesis").unwrap();
+        assert_eq!(refuse_foreign_file(&path).unwrap_err().exit_code(), 2);
+        let nowhere = folder.path().join("no/report.html");
+        assert_eq!(write_page(&nowhere, b"").unwrap_err().exit_code(), 2);
+    }
+}

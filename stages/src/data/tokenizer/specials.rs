@@ -226,7 +226,7 @@ impl Tokenizer {
     pub(super) fn encode_mask_name_with_places(
         &self,
         text: &str,
-    ) -> Result<Option<Vec<(u32, Range<usize>)>>, TokenizerError> {
+    ) -> Result<Option<PlacedIds>, TokenizerError> {
         if !self.names.has_mask(text) {
             return Ok(None);
         }
@@ -255,8 +255,11 @@ impl Tokenizer {
     }
 }
 
+/// Ids, each with the byte range of the text that it encodes.
+type PlacedIds = Vec<(u32, Range<usize>)>;
+
 /// Ids of a piece of a text that begins at byte `start`, with their places in the text.
-fn shift_places(piece: Vec<(u32, Range<usize>)>, start: usize) -> impl Iterator<Item = (u32, Range<usize>)> {
+fn shift_places(piece: PlacedIds, start: usize) -> impl Iterator<Item = (u32, Range<usize>)> {
     piece.into_iter().map(move |(id, place)| (id, start + place.start..start + place.end))
 }
 

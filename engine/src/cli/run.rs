@@ -19,7 +19,7 @@ use super::store_place::{tell_finished_elsewhere, tell_store};
 use super::{CommandContext, plan, signals};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::{Plan, Selection};
 use crate::run::{LostWork, RunOptions, Runner, list_lost_work, refuse_unsupported, run_missing_stages};
 use crate::store::{Store, StoreLock};
 use crate::text::display::{count_noun, format_duration};
@@ -104,8 +104,8 @@ impl ExecutionArguments {
         words.collect::<Vec<_>>().join(" ")
     }
 
-    /// The options of a run whose commands are allowed.
-    fn to_options(&self, resume: bool, selection: crate::plan::Selection) -> RunOptions {
+    /// The options of a run.
+    fn to_options(&self, resume: bool, selection: Selection) -> RunOptions {
         RunOptions {
             device: self.device.clone(),
             resume,

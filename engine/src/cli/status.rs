@@ -92,20 +92,8 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
     let (_, plan) = plan::make_plan(pipeline, store.as_ref())?;
     let listing = store.as_ref().map(StoreListing::read).transpose()?.unwrap_or_default();
     let runs = store.as_ref().map(Store::past_runs).transpose()?.unwrap_or_default();
-    // What a run began is named by its fingerprint: the same stage with other settings is another result.
-    let is_of = |run: &PastRun, planned: &PlannedStage| {
-        let begun = run.begun.get(&planned.key.name);
-        begun.is_some_and(|fingerprint| *fingerprint == planned.key.fingerprint.to_string())
-    };
-    let last = |planned: &PlannedStage| runs.iter().rev().find(|run| is_of(run, planned));
-    let at_work = |planned: &PlannedStage| {
-        let begun = |run: &&PastRun| run.stages.get(&planned.key.name).is_some_and(|word| word == "begun");
-        runs.iter().filter(|run| is_of(run, planned) && run.is_in_progress(&running)).any(|run| begun(&run))
-    };
-    // A process that has just started has no run yet, and may be about to work on this file.
-    let known = |holder: &LockHolder| runs.iter().any(|run| run.token.as_ref() == Some(&holder.token));
-    let own = runs.iter().any(|run| run.file == pipeline.file && run.is_in_progress(&running));
-    let goes_on = own || running.iter().any(|holder| !known(holder));
+    let history = PipelineRuns { runs: &runs, holders: &running };
+    let goes_on = history.go_on(&pipeline.file);
     let row = |planned: &PlannedStage| {
         let (name, open) = (&planned.key.name, planned.state != PlanState::Cached);
         let row = StatusRow::for_stage(pipeline, planned, store.as_ref());
@@ -116,8 +104,10 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
             ),
             None => row,
         };
-        match (&store, last(planned).and_then(|run| run.failures.get(name))) {
-            (Some(store), _) if open && at_work(planned) => row.with_progress(pipeline, planned, store),
+        match (&store, history.find_failure(planned)) {
+            (Some(store), _) if open && history.is_at_work(planned) => {
+                row.with_progress(pipeline, planned, store)
+            }
             (_, Some(why)) if open => Ok(row.with_failure(why)),
             _ => Ok(row),
         }
@@ -163,6 +153,38 @@ impl PipelineStatus {
             "running": self.join_running(),
             "stages": self.rows.iter().map(StatusRow::json).collect::<Vec<_>>(),
         })
+    }
+}
+
+/// Runs of the store, and the processes at work.
+struct PipelineRuns<'a> {
+    runs: &'a [PastRun],
+    holders: &'a [LockHolder],
+}
+
+impl<'a> PipelineRuns<'a> {
+    /// The runs that began to make the result of a stage, newest first. The same stage with other settings is another result.
+    fn list_makers(&self, planned: &PlannedStage) -> impl Iterator<Item = &'a PastRun> {
+        let (name, fingerprint) = (planned.key.name.clone(), planned.key.fingerprint.to_string());
+        self.runs.iter().rev().filter(move |run| run.begun.get(&name) == Some(&fingerprint))
+    }
+
+    /// Why the stage failed, if it did when it was last begun.
+    fn find_failure(&self, planned: &PlannedStage) -> Option<&'a String> {
+        self.list_makers(planned).next()?.failures.get(&planned.key.name)
+    }
+
+    fn is_at_work(&self, planned: &PlannedStage) -> bool {
+        let begun = |run: &PastRun| run.stages.get(&planned.key.name).is_some_and(|word| word == "begun");
+        self.list_makers(planned).any(|run| run.is_in_progress(self.holders) && begun(run))
+    }
+
+    /// Whether a run of this file goes on. A process without a run has just started, and may be about to work on it.
+    fn go_on(&self, file: &Path) -> bool {
+        let known =
+            |holder: &LockHolder| self.runs.iter().any(|run| run.token.as_ref() == Some(&holder.token));
+        let own = self.runs.iter().any(|run| run.file == file && run.is_in_progress(self.holders));
+        own || self.holders.iter().any(|holder| !known(holder))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::plan::Plan;
 use crate::store::{Store, StoreTrust};
 use crate::text::display::count_noun;
 use crate::text::escape::show_path;
+use crate::text::read::{find_parent_folder, to_absolute_path};
 
 /// The name of a store's folder.
 const NAME: &str = ".fmflow";
@@ -23,10 +24,9 @@ pub(super) fn find_store(file: Option<&Path>) -> PathBuf {
 
 /// The folder of a file, or the current one.
 fn find_start(file: Option<&Path>) -> PathBuf {
-    let folder = file.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = file.map_or_else(|| to_absolute_path(Path::new(".")), find_parent_folder);
     // Of a folder that does not exist the command says so itself.
-    fs::canonicalize(folder).or_else(|_| std::path::absolute(folder)).unwrap_or_else(|_| folder.to_owned())
+    fs::canonicalize(&folder).unwrap_or(folder)
 }
 
 /// Where a store of a folder may be: in it and above it. Folders of other users end the search, because anybody can put a
@@ -88,7 +88,7 @@ fn list_others(file: &Path, used: &Path) -> Vec<PathBuf> {
     let (own, here) = (find_start(Some(file)), find_start(None));
     let mut places: Vec<PathBuf> =
         list_places(&own).chain(list_places(&here)).map(|place| shorten(&place)).collect();
-    let used = std::path::absolute(used).map_or_else(|_| used.to_owned(), |used| shorten(&used));
+    let used = shorten(&to_absolute_path(used));
     places.sort_unstable();
     places.dedup();
     places.retain(|place| *place != used && exists(place));

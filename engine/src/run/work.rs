@@ -31,7 +31,7 @@ use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::Vfs;
-use crate::store::{Facts, StageKey, StageLock};
+use crate::store::{Facts, Slot, StageKey, StageLock};
 
 /// How often a lock is tried that another run has.
 const LOOK: Duration = Duration::from_millis(200);
@@ -53,7 +53,7 @@ impl VerifiedArtifacts {
     }
 }
 
-/// Runs a stage on `cores` cores, from the verification of its inputs to its published artifact.
+/// Runs a stage on `cores` cores, unless another run has made its result by the time that it is this one's turn.
 pub(super) fn work_on_stage(
     runner: &Runner<'_>,
     planned: &PlannedStage,
@@ -71,6 +71,17 @@ pub(super) fn work_on_stage(
         runner.events.note(&format!("{name}: another run has made it meanwhile"));
         return read_finished_summary(runner, planned);
     }
+    make_result(runner, planned, verified, cores)
+}
+
+/// From the verification of the inputs of a stage to its published artifact.
+fn make_result(
+    runner: &Runner<'_>,
+    planned: &PlannedStage,
+    verified: &VerifiedArtifacts,
+    cores: usize,
+) -> Result<Summary> {
+    let own = runner.stage(planned);
     let inputs = verify_inputs(runner, own, verified)?;
     let resolved = resolve_sources(runner, own, &inputs)?;
     let stage = &*resolved;
@@ -82,15 +93,8 @@ pub(super) fn work_on_stage(
     if planned.state == PlanState::Again {
         discard_results(runner, planned)?;
     }
-    let sources = windows.values().map(|window| window.stage).chain([stage]);
-    let sources = sources.flat_map(|stage| &stage.sources).flat_map(|source| &source.files);
-    let facts = describe_arithmetic(runner, stage);
-    let slot = runner.store.open_slot(runner.expect_lock(), planned.key.clone(), facts)?.watch(sources)?;
-    for read in windows.values().map(|window| window.stage).chain([stage]) {
-        // What commands made is in no digest, but in their fingerprints.
-        let read = runner.pipeline.stage(read.id);
-        source_digests::refuse_changed_sources(read, runner.digests.get(read.id), runner.store)?;
-    }
+    let readers: Vec<&Stage> = windows.values().map(|window| window.stage).chain([stage]).collect();
+    let slot = open_watched_slot(runner, planned, &readers)?;
     adopt_checkpoint(runner, planned, &slot)?;
     let asked = runner.pipeline.watchers.pipe.as_ref();
     let pipe = asked.map(|command| MetricsPipe::new(runner, command, &stage.name));
@@ -119,6 +123,24 @@ pub(super) fn work_on_stage(
     pipe.into_iter().for_each(|pipe| pipe.finish(&*inner, interrupted));
     let summary = worked.map_err(|failure| stage_error(stage, failure))?;
     refuse_unpublished(runner, planned)?;
+    refuse_missed_scores(stage, summary)
+}
+
+/// The slot of a stage, which watches the sources of these stages; none of them has changed since the plan was made.
+fn open_watched_slot(runner: &Runner<'_>, planned: &PlannedStage, readers: &[&Stage]) -> Result<Slot> {
+    let sources = readers.iter().flat_map(|stage| &stage.sources).flat_map(|source| &source.files);
+    let facts = describe_arithmetic(runner, runner.stage(planned));
+    let slot = runner.store.open_slot(runner.expect_lock(), planned.key.clone(), facts)?.watch(sources)?;
+    for read in readers {
+        // What commands made is in no digest, but in their fingerprints.
+        let read = runner.pipeline.stage(read.id);
+        source_digests::refuse_changed_sources(read, runner.digests.get(read.id), runner.store)?;
+    }
+    Ok(slot)
+}
+
+/// The summary, if the stage reaches the scores that it requires.
+fn refuse_missed_scores(stage: &Stage, summary: Summary) -> Result<Summary> {
     // The engine that asks and the stage that measured are one program: what is missing was forgotten there.
     let unmet = check_required_scores(stage, &summary)
         .unwrap_or_else(|missing| Some(defect_failure(&format!("its summary is incomplete: {missing}"))));

@@ -106,7 +106,7 @@ impl Store {
         let torn = is_torn(&journal);
         let event = json!({
             "event": "start", "run": number, "file": record.file, "settings": record.settings,
-            "device": record.device, "token": layout::find_token(),
+            "device": record.device, "token": layout::find_process_token(),
         });
         self.append_event(if torn { "\n" } else { "" }, &event)?;
         Ok(number)

@@ -274,11 +274,11 @@ pub(crate) fn format_current_time() -> String {
 pub(crate) fn make_unique_name(stem: &str) -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!("{stem}.{}.{}-{number}", std::process::id(), find_token())
+    format!("{stem}.{}.{}-{number}", std::process::id(), find_process_token())
 }
 
 /// A random word for this process: in containers, on other machines and after a restart, others have the same number.
-pub(crate) fn find_token() -> &'static str {
+pub(crate) fn find_process_token() -> &'static str {
     static TOKEN: OnceLock<String> = OnceLock::new();
     // The keys of a map are drawn by the operating system.
     TOKEN.get_or_init(|| format!("{:016x}", RandomState::new().hash_one(std::process::id())))

@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::store::layout::{Store, extract_digits, make_unique_name};
 use crate::store::vfs::Vfs;
 use holders::{RUN, remove_holders, write_holder};
+use stage::is_stage_lock;
 
 /// The folder of the locks of stages and of the names of runs.
 const LOCKS: &str = "locks";
@@ -115,7 +116,7 @@ impl Store {
         let finished: Vec<&str> = finished.iter().map(|(name, _)| extract_digits(name)).collect();
         self.empty_folder(&self.root().join("work"), |name| finished.contains(&extract_digits(name)))?;
         // No stage is at work, so that nobody has one of them open.
-        self.empty_folder(&self.root().join(LOCKS), |name| !name.starts_with(RUN) && name.contains('-'))
+        self.empty_folder(&self.root().join(LOCKS), is_stage_lock)
     }
 
     fn empty_folder(&self, folder: &Path, goes: impl Fn(&str) -> bool) -> Result<()> {
@@ -164,7 +165,7 @@ impl StoreLock {
 
     /// Lets others share the lock.
     fn share(&self) -> Option<()> {
-        wait_for(|| self.file.try_lock_shared()).map(drop)
+        insist(PATIENCE, || self.file.try_lock_shared().ok())
     }
 
     /// Names this process. Where locks work, names are only for messages, so a failure to write one is ignored.
@@ -186,33 +187,22 @@ fn list_others(store: &Store) -> Result<Vec<LockHolder>> {
 
 /// Locks a file; `None` if somebody else does not let it go.
 fn acquire(file: &File, shared: bool, patience: Duration) -> Option<Hold> {
-    let end = Instant::now() + patience;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Some(Hold::Alone),
-            Err(TryLockError::Error(error)) => return Some(Hold::Unknown(error)),
-            Err(TryLockError::WouldBlock) if shared && file.try_lock_shared().is_ok() => {
-                return Some(Hold::Beside);
-            }
-            Err(TryLockError::WouldBlock) => {}
-        }
-        if Instant::now() >= end {
-            return None;
-        }
-        sleep(LOOK);
-    }
+    insist(patience, || match file.try_lock() {
+        Ok(()) => Some(Hold::Alone),
+        Err(TryLockError::Error(error)) => Some(Hold::Unknown(error)),
+        Err(TryLockError::WouldBlock) => (shared && file.try_lock_shared().is_ok()).then_some(Hold::Beside),
+    })
 }
 
-/// Tries to lock until it succeeds; `None` if it takes too long.
-fn wait_for(attempt: impl Fn() -> std::result::Result<(), TryLockError>) -> Option<()> {
-    let end = Instant::now() + PATIENCE;
-    while attempt().is_err() {
-        if Instant::now() >= end {
-            return None;
+/// Tries until it succeeds; `None` if it takes too long.
+fn insist<T>(patience: Duration, attempt: impl Fn() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + patience;
+    loop {
+        match attempt() {
+            None if Instant::now() < end => sleep(LOOK),
+            tried => return tried,
         }
-        sleep(LOOK);
     }
-    Some(())
 }
 
 fn locked_store(store: &Store) -> Error {

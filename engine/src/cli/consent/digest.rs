@@ -70,13 +70,10 @@ fn split_words(text: &str) -> BTreeSet<String> {
 }
 
 fn collect_words(text: &str, depth: usize, words: &mut BTreeSet<String>) {
+    let divides = |letter: char| letter.is_whitespace() || ENDS.contains(letter) || QUOTES.contains(letter);
     for word in read_shell_words(text) {
         words.extend(word.split(PARTS).filter(|part| !part.is_empty()).map(str::to_owned));
-        if depth > 0
-            && word.contains(|letter: char| {
-                letter.is_whitespace() || ENDS.contains(letter) || QUOTES.contains(letter)
-            })
-        {
+        if depth > 0 && word.contains(divides) {
             collect_words(&word, depth - 1, words);
         }
         words.insert(word);
@@ -85,44 +82,66 @@ fn collect_words(text: &str, depth: usize, words: &mut BTreeSet<String>) {
 
 /// The words of a text as a shell reads them, without those behind an unquoted `>`.
 fn read_shell_words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let (mut word, mut begun, mut quote, mut is_target) = (String::new(), false, None, false);
-    let mut letters = text.chars().chain(['\n']).peekable();
-    let mut before = '\n';
+    let mut found = ShellWords::default();
+    let (mut quote, mut before) = (None, '\n');
+    let mut letters = text.chars();
     while let Some(letter) = letters.next() {
         match (quote, letter) {
             (Some(open), _) if letter == open => quote = None,
-            (None, '\'' | '"') => (quote, begun) = (Some(letter), true),
-            (None | Some('"'), '\\') => {
-                word.extend(letters.next().filter(|next| *next != '\n'));
-                begun = true;
+            (None, '\'' | '"') => {
+                quote = Some(letter);
+                found.begun = true;
             }
-            (Some(_), _) => word.push(letter),
-            (None, _) if letter.is_whitespace() || ENDS.contains(letter) => {
-                if begun && !is_target {
-                    words.push(std::mem::take(&mut word));
-                }
-                // A file that output goes to is a target until its word ends; `>&` and `>|` begin one, too.
-                is_target = match letter {
-                    '>' => true,
-                    '&' | '|' => before == '>',
-                    '\n' | ';' | '<' | '(' | ')' | '`' => false,
-                    _ => is_target && !begun,
-                };
-                word.clear();
-                begun = false;
-            }
-            (None, _) => {
-                word.push(letter);
-                begun = true;
-            }
+            (None | Some('"'), '\\') => found.add_escaped(letters.next(), quote.is_some()),
+            (None, _) if letter.is_whitespace() || ENDS.contains(letter) => found.end_word(letter, before),
+            _ => found.add(letter),
         }
         before = letter;
     }
-    // An open quote takes the rest of the text, and the line break that was added to it.
-    word.pop();
-    words.extend((quote.is_some() && !is_target).then_some(word));
-    words
+    // Also where a quote is open.
+    found.end_word('\n', before);
+    found.words
+}
+
+/// Words that were read, and the one that is being read.
+#[derive(Default)]
+struct ShellWords {
+    words: Vec<String>,
+    word: String,
+    /// Whether there is a word, which may be empty.
+    begun: bool,
+    /// Whether output goes to it.
+    is_target: bool,
+}
+
+impl ShellWords {
+    fn add(&mut self, letter: char) {
+        self.word.push(letter);
+        self.begun = true;
+    }
+
+    /// Adds what stands behind a backslash. In quotes, most letters keep theirs.
+    fn add_escaped(&mut self, letter: Option<char>, quoted: bool) {
+        match letter {
+            Some('\n') => {}
+            Some(letter) if !quoted || "$`\"\\".contains(letter) => self.add(letter),
+            kept => ['\\'].into_iter().chain(kept).for_each(|letter| self.add(letter)),
+        }
+    }
+
+    /// Ends the word before an unquoted letter that belongs to none; `before` is the letter before it.
+    fn end_word(&mut self, letter: char, before: char) {
+        let word = std::mem::take(&mut self.word);
+        let begun = std::mem::take(&mut self.begun);
+        self.words.extend((begun && !self.is_target).then_some(word));
+        self.is_target = match letter {
+            '>' => true,
+            // `>&` and `>|` begin a target, too.
+            '&' | '|' => before == '>',
+            '\n' | ';' | '<' | '(' | ')' | '`' => false,
+            _ => self.is_target && !begun,
+        };
+    }
 }
 
 /// Files that a word of a command may mean: one at that path, or an input that the folder of the program has there.
@@ -173,6 +192,8 @@ mod tests {
             ("sh ./no'ti'fy.sh", &["./notify.sh", "sh"]),
             ("sh a,b.sh", &["a", "a,b.sh", "b.sh", "sh"]),
             ("sh \"open", &["open", "sh"]),
+            // A file may have a backslash in its name.
+            ("sh \"a\\b.sh\" c\\", &["a\\b.sh", "ab.sh", "c\\", "sh"]),
         ];
         for (text, words) in cases {
             let found = split_words(text);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::LOCKS;
 use crate::error::{Error, Result};
-use crate::store::layout::{Store, find_token, format_current_time};
+use crate::store::layout::{Store, find_process_token, format_current_time};
 use crate::store::vfs::{Vfs, is_absent};
 
 /// How the names of these files begin.
@@ -28,13 +28,13 @@ impl LockHolder {
         let (words, token) = text.split_once('\n').unwrap_or((text, ""));
         let (words, token) = (words.trim().to_owned(), token.trim().to_owned());
         // A process with this number may be a later one.
-        let lives = can_be_alive(&words) && (token == find_token() || !is_own_number(&words));
+        let lives = can_be_alive(&words) && (token == find_process_token() || !is_own_number(&words));
         Self { words, lives, token }
     }
 
     /// Whether this is the process that asks.
     pub(super) fn is_own(&self) -> bool {
-        self.token == find_token()
+        self.token == find_process_token()
     }
 }
 
@@ -86,14 +86,14 @@ pub(super) fn write_holder(vfs: &dyn Vfs, path: &Path) -> io::Result<()> {
 
 /// Removes the names of all other processes: none of them is at work.
 pub(super) fn remove_holders(store: &Store) -> Result<()> {
-    let others = |name: &str| name.starts_with(RUN) && !name.contains(find_token());
+    let others = |name: &str| name.starts_with(RUN) && !name.contains(find_process_token());
     store.empty_folder(&store.root().join(LOCKS), others)
 }
 
 /// This process: a line of words, and a line with its token.
 pub(super) fn describe_process() -> String {
     let (id, host, now) = (std::process::id(), read_host_name(), format_current_time());
-    format!("process {id} on {host} since {now}\n{}\n", find_token())
+    format!("process {id} on {host} since {now}\n{}\n", find_process_token())
 }
 
 fn read_host_name() -> String {
@@ -126,7 +126,7 @@ mod tests {
         assert!(lives("process 1 on another-machine since today"));
         assert!(!lives(""));
         // In a container, the process after a restart has the number of the one before.
-        assert!(!lives(&describe_process().replace(find_token(), "another")));
+        assert!(!lives(&describe_process().replace(find_process_token(), "another")));
         assert!(LockHolder::parse(&describe_process()).is_own());
     }
 

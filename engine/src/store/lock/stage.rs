@@ -12,6 +12,11 @@ use crate::store::layout::Store;
 use crate::store::lock::StoreLock;
 use crate::store::vfs::is_absent;
 
+/// How the names of these files begin.
+const STAGE: &str = "stage-";
+/// How those of windows begin.
+const WINDOW: &str = "window-";
+
 /// The right to make the result of a stage. It is released when dropped, or when the process dies.
 #[derive(Debug)]
 pub(crate) struct StageLock(File);
@@ -27,7 +32,7 @@ impl Store {
         name: &str,
         fingerprint: &Fingerprint,
     ) -> Result<StageLock> {
-        self.lock_as(lock, (name, "makes"), self.stage_lock("stage", fingerprint))
+        self.lock_as(lock, (name, "makes"), self.stage_lock(STAGE, fingerprint))
     }
 
     /// Takes the lock of the window of the rows `name`.
@@ -40,7 +45,7 @@ impl Store {
         name: &str,
         fingerprint: &Fingerprint,
     ) -> Result<StageLock> {
-        self.lock_as(lock, (name, "reads the window of"), self.stage_lock("window", fingerprint))
+        self.lock_as(lock, (name, "reads the window of"), self.stage_lock(WINDOW, fingerprint))
     }
 
     /// The process that makes a stage now, in words.
@@ -48,7 +53,7 @@ impl Store {
     /// # Errors
     /// If it cannot be read who it is.
     pub(crate) fn find_maker(&self, fingerprint: &Fingerprint) -> Result<Option<String>> {
-        let path = self.stage_lock("stage", fingerprint);
+        let path = self.stage_lock(STAGE, fingerprint);
         if self.vfs().stat(&path).is_err_and(|error| is_absent(&error)) {
             return Ok(None);
         }
@@ -71,7 +76,7 @@ impl Store {
     }
 
     fn stage_lock(&self, what: &str, fingerprint: &Fingerprint) -> PathBuf {
-        self.root().join(LOCKS).join(format!("{what}-{}", fingerprint.short()))
+        self.root().join(LOCKS).join(format!("{what}{}", fingerprint.short()))
     }
 
     fn lock_as(&self, lock: &StoreLock, (name, does): (&str, &str), path: PathBuf) -> Result<StageLock> {
@@ -90,6 +95,11 @@ impl Store {
         let _ = name_holder(&mut file);
         Ok(StageLock(file))
     }
+}
+
+/// Whether a file of the folder of locks is one of these.
+pub(super) fn is_stage_lock(name: &str) -> bool {
+    name.starts_with(STAGE) || name.starts_with(WINDOW)
 }
 
 fn name_holder(file: &mut File) -> io::Result<()> {

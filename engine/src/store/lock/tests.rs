@@ -100,7 +100,7 @@ fn names_of_the_dead_go_with_the_next_who_is_alone() {
     drop(store.lock().unwrap());
     let name = folder.path().join("locks/run.2147483646.0");
     let words = holders::describe_process();
-    let words = words.replace(crate::store::layout::find_token(), "another");
+    let words = words.replace(crate::store::layout::find_process_token(), "another");
     let dead = words.replacen(&std::process::id().to_string(), "2147483646", 1);
     std::fs::write(&name, dead).unwrap();
     assert_eq!(find_lock_holders(&store).unwrap().len(), 1);

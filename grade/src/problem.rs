@@ -138,7 +138,7 @@ impl Layout {
     /// Whether every field of a problem has a meaning, or is reported: of somebody's own, and of HumanEval-Infilling, whose files have no
     /// other fields.
     #[must_use]
-    pub fn is_own(self) -> bool {
+    pub fn has_only_known_fields(self) -> bool {
         matches!(self, Self::Code | Self::Exact | Self::Choice | Self::Infilling)
     }
 

@@ -149,13 +149,14 @@ impl TextCustomer for HttpCustomer {
     }
 
     fn see(&mut self, _: usize, step: &TextStep) {
+        if self.failed {
+            return;
+        }
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
             let message = format!("the client reads too slowly: {MOST_WAITING} steps wait for it");
             return self.fail(Failure { kind: FailureKind::Input, message, help: None });
         }
-        if !self.failed {
-            self.tell(Event::Step(step.clone()));
-        }
+        self.tell(Event::Step(step.clone()));
     }
 
     fn goes_on(&mut self, sample: usize) -> bool {

@@ -91,7 +91,7 @@ fn write_companions(
 }
 
 fn summarize(config: &AverageConfig, trained: &CheckpointReader) -> Summary {
-    let updates = list_kept_updates(&config.updates).unwrap_or_default();
+    let updates = list_kept_updates(&config.updates).expect("an average has checkpoints");
     let headline = format!("mean of {} checkpoints, after update {updates}", config.updates.len());
     let line = "each weight: the sum as f64, divided and rounded once to f32".to_owned();
     describe_parameters(headline, trained.parameters(), vec![line])

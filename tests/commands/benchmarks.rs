@@ -110,7 +110,7 @@ fn gaps_are_filled_as_infill_fills_them() {
     assert_eq!(facts("humaneval-infilling"), expected(12, "2..4"));
     assert_eq!(facts("mine"), expected(3, "reference"));
     let lines: Vec<Value> = samples.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    // Without merges over them, `2 * x` and the others are as many tokens as the tokenizer makes of them, at least one.
+    // Whatever the right middle is, a gap of `2..4` has from 2 to 4 tokens.
     assert!(lines[..12].iter().all(|line| (2..=4).contains(&line["tokens"].as_u64().unwrap())), "{samples}");
     // The first answer is that of `infill` to the same request.
     let filled = fs::read_to_string(project.artifact("filled").join("samples.jsonl")).unwrap();

@@ -422,7 +422,7 @@ fn a_killed_stage_does_not_fetch_again_what_is_here() {
     let start = Instant::now();
     let mut child =
         place.command(&["run", "c.kdl", "--until", "r/code"]).stderr(Stdio::null()).spawn().unwrap();
-    // The contents of two files are here once those of the fourth are asked for.
+    // The contents of two files at least are here once so many are asked for.
     while place.storage.count_asked() < 250 {
         assert!(start.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none());
         std::thread::sleep(Duration::from_millis(1));
@@ -437,7 +437,7 @@ fn a_killed_stage_does_not_fetch_again_what_is_here() {
     let whole = Place::new(PUBLIC, None, &files, |_| 0);
     whole.rows().ok();
     assert_eq!(place.row_file("rows.bin"), whole.row_file("rows.bin"));
-    // A signal, and a server that stops, leave even less to do.
+    // A server that refuses leaves less to do.
     place.project.edit("c.kdl", "length=64", "length=32");
     for number in 130..400 {
         place.storage.misbehave(
@@ -447,9 +447,9 @@ fn a_killed_stage_does_not_fetch_again_what_is_here() {
     }
     place.rows().exits(8);
     place.storage.asked();
-    let damaged =
+    let kept =
         walkdir::WalkDir::new(place.project.path().join(".fmflow/work")).into_iter().map(Result::unwrap);
-    let segments: Vec<_> = damaged.filter(|entry| entry.file_name() == "000000").collect();
+    let segments: Vec<_> = kept.filter(|entry| entry.file_name() == "000000").collect();
     assert_eq!(segments.len(), 2, "of the first file, and of the one that was interrupted");
     for number in 130..400 {
         place.storage.misbehave(&format!("some-bucket/content/{}", key(number)), &[]);

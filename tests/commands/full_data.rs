@@ -250,20 +250,11 @@ impl Place {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.project.command(arguments);
-        for name in
-            ["HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "XDG_CACHE_HOME", "HTTP_PROXY", "http_proxy"]
-        {
-            command.env_remove(name);
-        }
+        self.hub.be_the_hub_of(&mut command, &self.project.path().join("hf"), "hf_token");
         command
-            .env("HF_ENDPOINT", &self.hub.address)
-            .env("HF_DATASETS_SERVER", &self.hub.address)
-            .env("HF_HOME", self.project.path().join("hf"))
-            .env("HF_TOKEN", "hf_token")
             .env("AWS_ENDPOINT_URL_S3", &self.storage.address)
             .env("AWS_ACCESS_KEY_ID", ACCOUNT.id)
-            .env("AWS_SECRET_ACCESS_KEY", ACCOUNT.key)
-            .env("NO_PROXY", "127.0.0.1");
+            .env("AWS_SECRET_ACCESS_KEY", ACCOUNT.key);
         command
     }
 

@@ -90,7 +90,7 @@ pub fn read_placed_problems(
         all.extend(read_problem_file(file, &shown, layout, &mut seen)?);
     }
     refuse_mixture(&all)?;
-    if parts > 1 && !layout.is_own() {
+    if parts > 1 && !layout.has_only_known_fields() {
         // A stable sort: what has no number stays in the order of the files, behind the others.
         all.sort_by_key(|(_, problem)| problem.id.number().unwrap_or(u64::MAX));
     }

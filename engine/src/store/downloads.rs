@@ -137,12 +137,15 @@ impl Downloads {
         self.vfs.open(place).map_err(Error::io("open", place))
     }
 
-    /// Removes the complete file at `place`, which is damaged.
+    /// Removes the file or folder at `place`, if it is there.
     ///
     /// # Errors
     /// If it cannot be removed.
     pub fn remove(&self, place: &Path) -> Result<()> {
-        self.vfs.remove_all(place).map_err(Error::io("remove", place))
+        match self.vfs.remove_all(place) {
+            Err(error) if is_absent(&error) => Ok(()),
+            other => other.map_err(Error::io("remove", place)),
+        }
     }
 
     /// What has arrived of the file with this hash; nothing so far for a new one.
@@ -155,7 +158,7 @@ impl Downloads {
     pub fn partial(&self, hash: &str) -> Result<PartialFile> {
         assert!(hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "a hash is a plain name");
         // Sources of one stage may be read at the same time, and have the same file.
-        let source = self.complete.as_os_str().as_encoded_bytes();
+        let source = self.complete.file_name().unwrap_or_default().as_encoded_bytes();
         let name = blake3::hash(&[source, b"\0", hash.as_bytes()].concat()).to_hex();
         let (path, tag) = (self.parts.join(name.as_str()), self.parts.join(format!("{name}.tag")));
         let length = match self.vfs.stat(&path) {

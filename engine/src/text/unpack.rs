@@ -1,4 +1,4 @@
-//! Data files that are compressed with gzip or Zstandard, unpacked while they are read.
+//! Data files and contents that are compressed with gzip or Zstandard, unpacked while they are read.
 //!
 //! The content decides whether a file is compressed; a name that says otherwise is an error. A stranger's file may be a bomb: what
 //! it unpacks to is bounded by a ratio, by a number of bytes, and by the window that Zstandard may ask for.

@@ -12,12 +12,7 @@ pub(super) fn read_humaneval(record: &Record<'_>) -> Result<Problem, RecordError
     let reference = solution.map(|solution| format!("{prompt}{solution}"));
     let wire = match record.inputs()? {
         Some(inputs) => encode_inputs(record, reference.as_deref(), entry, &inputs)?,
-        None => {
-            // Without a solution, the tests still see what the prompt defines.
-            let before = reference.clone().unwrap_or_else(|| prompt.to_owned());
-            let before = if solution.is_some() { vec![before] } else { Vec::new() };
-            encode_problem(&before, &[record.text("test")?.to_owned()], Some(entry), solution.is_some(), None)
-        }
+        None => encode_test(record, reference.as_deref(), entry)?,
     };
     build_problem(record, Layout::HumanEval, prompt, reference, Vec::new(), wire)
 }
@@ -27,9 +22,7 @@ pub(super) fn read_infilling(record: &Record<'_>) -> Result<Problem, RecordError
     let (prompt, suffix) = (record.text("prompt")?, record.text("suffix")?);
     let gap = record.optional_text("canonical_solution")?;
     let reference = gap.map(|gap| format!("{prompt}{gap}{suffix}"));
-    let (test, entry) = (record.text("test")?.to_owned(), record.text("entry_point")?);
-    let before: Vec<String> = reference.iter().cloned().collect();
-    let wire = encode_problem(&before, &[test], Some(entry), reference.is_some(), None);
+    let wire = encode_test(record, reference.as_deref(), record.text("entry_point")?)?;
     let problem = build_problem(record, Layout::Infilling, prompt, reference, Vec::new(), wire)?;
     Ok(Problem { suffix: Some(suffix.to_owned()), reference_gap: gap.map(str::to_owned), ..problem })
 }
@@ -64,18 +57,7 @@ pub(super) fn read_gsm8k(record: &Record<'_>, number: usize) -> Result<Problem, 
     let expected =
         expected.ok_or_else(|| RecordError::new("answer", "does not end with `#### ` and a number"))?;
     let name = format!("gsm8k/{number}");
-    Ok(Problem {
-        id: TaskId::from_name(&name),
-        name,
-        prompt: question.to_owned(),
-        suffix: None,
-        reference_gap: None,
-        reference: Some(answer.to_owned()),
-        choices: None,
-        shown_tests: Vec::new(),
-        layout: Layout::Gsm8k,
-        check: Check::Number(expected),
-    })
+    Ok(new_problem(Layout::Gsm8k, name, question, Some(answer.to_owned()), Check::Number(expected)))
 }
 
 /// `prompt`, `answer` (a text, or a list of texts that are all right), and `task_id` where problems have names.
@@ -89,18 +71,7 @@ pub(super) fn read_exact(record: &Record<'_>, number: usize) -> Result<Problem, 
         return Err(RecordError::new("answer", "is empty"));
     }
     let name = record.name_or(number)?;
-    Ok(Problem {
-        id: TaskId::from_name(&name),
-        name,
-        prompt: prompt.to_owned(),
-        suffix: None,
-        reference_gap: None,
-        reference: answers.first().cloned(),
-        choices: None,
-        shown_tests: Vec::new(),
-        layout: Layout::Exact,
-        check: Check::Texts(answers),
-    })
+    Ok(new_problem(Layout::Exact, name, prompt, answers.first().cloned(), Check::Texts(answers)))
 }
 
 /// `prompt`, `choices` (two texts or more), `answer` (the right one, as its text or as its number from 0), and `task_id` where problems have
@@ -119,8 +90,7 @@ pub(super) fn read_choice(record: &Record<'_>, number: usize) -> Result<Problem,
     if (1..texts.len()).any(|at| texts[..at].contains(&texts[at])) {
         return Err(RecordError::new("choices", "has the same text twice"));
     }
-    let right = record.text_or_number("answer")?;
-    let right = match right {
+    let right = match record.text_or_number("answer")? {
         Ok(text) => texts.iter().position(|choice| choice == text),
         Err(number) => usize::try_from(number).ok().filter(|number| *number < texts.len()),
     };
@@ -128,18 +98,15 @@ pub(super) fn read_choice(record: &Record<'_>, number: usize) -> Result<Problem,
         RecordError::new("answer", "is neither one of the `choices` nor its number, counted from 0")
     })?;
     let name = record.name_or(number)?;
-    Ok(Problem {
-        id: TaskId::from_name(&name),
-        name,
-        prompt: prompt.to_owned(),
-        suffix: None,
-        reference_gap: None,
-        reference: Some(texts[right].clone()),
-        check: Check::Texts(vec![texts[right].clone()]),
-        choices: Some(Choices { texts, right }),
-        shown_tests: Vec::new(),
-        layout: Layout::Choice,
-    })
+    let check = Check::Texts(vec![texts[right].clone()]);
+    let problem = new_problem(Layout::Choice, name, prompt, Some(texts[right].clone()), check);
+    Ok(Problem { choices: Some(Choices { texts, right }), ..problem })
+}
+
+/// The test of a record, behind its reference if there is one.
+fn encode_test(record: &Record<'_>, reference: Option<&str>, entry: &str) -> Result<String, RecordError> {
+    let before: Vec<String> = reference.map(str::to_owned).into_iter().collect();
+    Ok(encode_problem(&before, &[record.text("test")?.to_owned()], Some(entry), reference.is_some(), None))
 }
 
 fn encode_inputs(
@@ -170,18 +137,28 @@ fn build_problem(
     if wire.len() > crate::literal::MAX_PROBLEM_BYTES {
         return Err(RecordError::new("task_id", "belongs to a problem that is too large"));
     }
-    let name = record.name()?;
-    let id = TaskId::from_name(&name);
-    Ok(Problem {
-        id,
+    let problem = new_problem(layout, record.name()?, prompt, reference, Check::Tests(wire));
+    Ok(Problem { shown_tests, ..problem })
+}
+
+/// A problem that has nothing which only some layouts have.
+fn new_problem(
+    layout: Layout,
+    name: String,
+    prompt: &str,
+    reference: Option<String>,
+    check: Check,
+) -> Problem {
+    Problem {
+        id: TaskId::from_name(&name),
         name,
         prompt: prompt.to_owned(),
         suffix: None,
         reference_gap: None,
         reference,
         choices: None,
-        shown_tests,
+        shown_tests: Vec::new(),
         layout,
-        check: Check::Tests(wire),
-    })
+        check,
+    }
 }

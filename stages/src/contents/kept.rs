@@ -209,10 +209,7 @@ impl KeptContents {
     /// Removes what was kept of the contents that files name.
     pub(super) fn remove(&self, files: &[PathBuf]) -> Result<(), Failure> {
         for file in files {
-            let place = self.downloads.place(&name_folder(file))?;
-            if place.exists() {
-                self.downloads.remove(&place)?;
-            }
+            self.downloads.remove(&self.downloads.place(&name_folder(file))?)?;
         }
         Ok(())
     }

@@ -25,6 +25,10 @@ use fmflow_engine::{error::catch_library_panic, text::escape::show_path};
 use limits::TextExpansion;
 use plain::PlainEncoder;
 use specials::NamedTokens;
+use tokenizers::Encoding;
+
+/// Ids of a text, each with the byte range of the text that it encodes.
+pub(crate) type PlacedIds = Vec<(u32, Range<usize>)>;
 
 /// Ends a document; also the padding token, as in Qwen3.
 pub(crate) const END_OF_DOCUMENT: &str = "<|endoftext|>";
@@ -53,6 +57,12 @@ pub struct Tokenizer {
     rows: u32,
     template: Option<ChatTemplate>,
     names: NamedTokens,
+}
+
+/// The ids of an encoding, with their places.
+fn place_ids(encoding: &Encoding) -> PlacedIds {
+    let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+    encoding.get_ids().iter().copied().zip(places).collect()
 }
 
 impl Tokenizer {
@@ -135,14 +145,13 @@ impl Tokenizer {
     ///
     /// # Errors
     /// If the library cannot split the text.
-    pub(crate) fn encode_with_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
+    pub(crate) fn encode_with_places(&self, text: &str) -> Result<PlacedIds, TokenizerError> {
         if let Some(placed) = self.encode_mask_name_with_places(text)? {
             return Ok(placed);
         }
         self.refuse_unbroken(text)?;
         let encoding = self.call_library(text, || self.inner.encode(text, false))?;
-        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
-        Ok(encoding.get_ids().iter().copied().zip(places).collect())
+        Ok(place_ids(&encoding))
     }
 
     /// Ids of `text` as plain content, for documents: the name of a special token is encoded as letters.

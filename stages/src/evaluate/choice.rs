@@ -17,6 +17,7 @@ use super::chosen::{ChoiceReport, find_best, mean_scores};
 use super::estimators::LikelihoodBatches;
 use super::likelihood::find_usual_estimator;
 use crate::data::packing::{PositionRole, Row};
+use crate::data::tokenizer::PlacedIds;
 use crate::failure::{BEYOND_F32, input_failure, input_failure_in, stage_failure};
 use crate::job::{check_interrupt, count_threads};
 use crate::model::Model;
@@ -27,9 +28,6 @@ const DRAW_STRIDE: u64 = 1 << 32;
 
 /// Problems that a refusal names beside the first.
 const MOST_NAMED: usize = 4;
-
-/// Tokens of a text, each with its bytes.
-type PlacedTokens = Vec<(u32, std::ops::Range<usize>)>;
 
 /// Measures the choices of a part of the problems, or what a signal leaves of it.
 pub(super) fn choose_part(
@@ -160,7 +158,7 @@ fn build_rows(benchmark: &OpenBenchmark<'_>, number: usize, model: &Model) -> Re
         placed.map_err(|error| input_failure_in(benchmark.show_problem(number), error, fix))
     };
     let texts = &problem.choices.as_ref().expect("its layout has choices").texts;
-    let placed: Vec<PlacedTokens> = texts.iter().map(encode).collect::<Result<_, _>>()?;
+    let placed: Vec<PlacedIds> = texts.iter().map(encode).collect::<Result<_, _>>()?;
     let split = find_split(&placed, problem.prompt.len(), predicts_no_first_token(model));
     Ok(placed.into_iter().map(|placed| build_row(placed, split)).collect())
 }
@@ -169,11 +167,11 @@ fn build_rows(benchmark: &OpenBenchmark<'_>, number: usize, model: &Model) -> Re
 /// before the first that holds letters of a choice. So each choice is charged for the same part of the text, even if a blank at the
 /// end of the prompt is a token of its own before one choice and a part of the first token of another. A first token that nothing predicts
 /// and that all share is left out, too: it is the same for all.
-fn find_split(rows: &[PlacedTokens], prompt: usize, unpredicted: bool) -> usize {
+fn find_split(rows: &[PlacedIds], prompt: usize, unpredicted: bool) -> usize {
     let shortest = rows.iter().map(Vec::len).min().unwrap_or_default();
     let differs = |at: &usize| rows.iter().any(|row| row[*at].0 != rows[0][*at].0);
     let shared = (0..shortest).find(differs).unwrap_or(shortest);
-    let before = |row: &PlacedTokens| row.iter().take_while(|(_, place)| place.end <= prompt).count();
+    let before = |row: &PlacedIds| row.iter().take_while(|(_, place)| place.end <= prompt).count();
     let split = rows.iter().map(before).min().unwrap_or_default().min(shared);
     match unpredicted && shared > 0 && shortest > 1 {
         true => split.max(1),
@@ -181,7 +179,7 @@ fn find_split(rows: &[PlacedTokens], prompt: usize, unpredicted: bool) -> usize 
     }
 }
 
-fn build_row(placed: PlacedTokens, split: usize) -> Row {
+fn build_row(placed: PlacedIds, split: usize) -> Row {
     let role = |at: usize| match at < split {
         true => PositionRole::Prompt,
         false => PositionRole::Supervised,
@@ -249,13 +247,13 @@ mod tests {
     use super::*;
     use crate::data::tokenizer::tests::small;
 
-    fn placed(prompt: &str, choices: &[&str]) -> Vec<PlacedTokens> {
+    fn placed(prompt: &str, choices: &[&str]) -> Vec<PlacedIds> {
         let encode = |choice: &&str| small().encode_with_places(&format!("{prompt}{choice}")).unwrap();
         choices.iter().map(encode).collect()
     }
 
     /// Rows of tokens of one byte each, but for those with a length.
-    fn row(tokens: &[(u32, usize)]) -> PlacedTokens {
+    fn row(tokens: &[(u32, usize)]) -> PlacedIds {
         let mut end = 0;
         let place = |(token, length): &(u32, usize)| {
             end += length;
@@ -268,7 +266,7 @@ mod tests {
     fn every_choice_is_charged_for_the_same_text() {
         // The blank at the end of the prompt is a token of its own before `:`, and a part of ` a`.
         let rows = placed("sort: ", &["a", ":"]);
-        let blank = |row: &PlacedTokens| row.iter().position(|(_, place)| place.end > 5).unwrap();
+        let blank = |row: &PlacedIds| row.iter().position(|(_, place)| place.end > 5).unwrap();
         assert!(rows[0][blank(&rows[0])].1 == (5..7) && rows[1][blank(&rows[1])].1 == (5..6), "{rows:?}");
         assert_eq!(find_split(&rows, 6, true), blank(&rows[0]));
         // With the blank in the choices nothing is shared but the prompt.

@@ -51,9 +51,8 @@ impl LikelihoodBatches {
         let batches = match estimator {
             LikelihoodEstimator::LeftToRight => return Ok(whole(build_chain(rows, &flow))),
             LikelihoodEstimator::DiscreteElbo => build_discrete(rows, flow, (times, draw)),
-            LikelihoodEstimator::Elbo | LikelihoodEstimator::Autoregressive => {
-                build_continuous(rows, flow, (times, draw))
-            }
+            LikelihoodEstimator::Elbo => build_continuous(rows, flow, (times, draw)),
+            LikelihoodEstimator::Autoregressive => unreachable!("it needs no flow, and was built above"),
         };
         Ok(Self { batches, copies: times as f64, tokens, estimator })
     }

@@ -28,7 +28,7 @@ const LONGEST_WAIT: u64 = 60;
 const LARGEST_REFUSAL: u64 = 64 << 10;
 
 /// Connections that are kept for the next request: as many as objects are fetched at once.
-const IDLE: usize = 32;
+pub(super) const IDLE: usize = 32;
 
 /// How long to wait for a server.
 pub(super) struct ClientTimeouts {

@@ -49,9 +49,7 @@ impl ContentHash {
 
     /// Whether what was seen is the file.
     pub(super) fn matches(&self) -> bool {
-        let digest = self.seen.clone().finish();
-        let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        digits == self.expected
+        to_hex(self.seen.clone().finish().as_ref()) == self.expected
     }
 
     /// Sees all that `from` has, and passes every piece on.
@@ -73,6 +71,11 @@ impl ContentHash {
             pass(&buffer[..read])?;
         }
     }
+}
+
+/// Bytes as hexadecimal digits in lower case.
+pub(super) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -22,10 +22,10 @@ const CHUNK: usize = 256 << 10;
 const MOVES: u64 = 64 << 10;
 
 /// The longest wait that a server can impose; for a longer one, the run ends and says so.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// How long a signal may go unnoticed in a pause.
-const GLANCE: Duration = Duration::from_millis(50);
+pub(super) const GLANCE: Duration = Duration::from_millis(50);
 
 /// Who watches a transfer.
 pub(super) trait Watch {
@@ -114,6 +114,15 @@ impl From<HubError> for AttemptError {
     }
 }
 
+/// Waits, and says whether to stop.
+pub(super) fn pause_unless(time: Duration, stop: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < time && !stop() {
+        std::thread::sleep(GLANCE.min(time - start.elapsed().min(time)));
+    }
+    stop()
+}
+
 impl Transfer<'_> {
     /// Brings what is missing of the file. `hash` has seen what has arrived before.
     pub(super) fn run(&self, part: &mut dyn Part, hash: &mut ContentHash) -> Result<(), TransferError> {
@@ -140,12 +149,10 @@ impl Transfer<'_> {
     }
 
     fn pause(&self, wait: Duration) -> Result<(), TransferError> {
-        let start = Instant::now();
-        while start.elapsed() < wait {
-            self.refuse_interrupt()?;
-            std::thread::sleep(GLANCE.min(wait - start.elapsed().min(wait)));
+        match pause_unless(wait, || self.watch.interrupted()) {
+            true => Err(TransferError::Interrupted),
+            false => Ok(()),
         }
-        self.refuse_interrupt()
     }
 
     fn refuse_interrupt(&self) -> Result<(), TransferError> {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -76,6 +77,19 @@ impl Server {
             }
         });
         server
+    }
+
+    /// Lets a command take this server for the hub, with a token and a folder of its own.
+    pub(crate) fn be_the_hub_of(&self, command: &mut Command, home: &Path, token: &str) {
+        let others =
+            ["HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "XDG_CACHE_HOME", "HTTP_PROXY", "http_proxy"];
+        others.into_iter().for_each(|name| _ = command.env_remove(name));
+        command
+            .env("HF_ENDPOINT", &self.address)
+            .env("HF_DATASETS_SERVER", &self.address)
+            .env("HF_HOME", home)
+            .env("HF_TOKEN", token)
+            .env("NO_PROXY", "127.0.0.1");
     }
 
     /// Sets the answer for a path, including its query.

@@ -6,7 +6,7 @@ use std::iter;
 use fmflow_grade::problem::Layout;
 
 use crate::check::lint::lineage::Lineages;
-use crate::check::lint::sampler_paths::number_prompts;
+use crate::check::lint::sampler_paths::number_requests;
 
 use crate::pipeline::config::train::Objective;
 use crate::pipeline::config::{
@@ -218,7 +218,7 @@ pub(super) fn check_infill_suffixes(
 ) {
     let has_suffix =
         |prompt: &Prompt| matches!(&prompt.kind, PromptKind::Infill { suffix, .. } if !suffix.is_empty());
-    let numbered = config.prompts.iter().zip(number_prompts(config));
+    let numbered = config.prompts.iter().zip(number_requests(&config.prompts));
     let suffixes = numbered.filter(|(prompt, _)| has_suffix(prompt));
     let suffixes = suffixes.map(|(_, infill)| stage.place(generate::NTH_INFILL_SUFFIX.nth(infill.number)));
     report_unseen_suffixes(lineages, (stage, checkpoint), suffixes, sink);

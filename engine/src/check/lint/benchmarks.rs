@@ -71,7 +71,7 @@ fn lint_files(stage: &Stage, benchmark: &BenchmarkSettings, place: &Span, sink: 
     };
     let first = problems.iter().find(|(_, problem)| stripped(problem));
     sink.extend(first.map(|(place_in_file, _)| stripped_prompt(&benchmark.name, place_in_file, place)));
-    if benchmark.layout.is_own() {
+    if benchmark.layout.has_only_known_fields() {
         sink.extend(find_unread(benchmark, files, place));
     }
 }
@@ -85,7 +85,7 @@ fn read_some_problems(
     let opened =
         || files.iter().filter_map(|path| Some((open_regular_file(path).ok()?.0, show(path, place))));
     let bytes: u64 = files.iter().filter_map(|path| read_file_size(path)).sum();
-    if layout.is_own() && bytes <= MOST_BYTES && !files.is_empty() {
+    if layout.has_only_known_fields() && bytes <= MOST_BYTES && !files.is_empty() {
         read_problems(opened().collect(), layout)?;
     }
     let mut all = Vec::new();

@@ -3,7 +3,7 @@
 use crate::check::lint::checkpoint_folders::find_tokenizer_source;
 use crate::check::lint::context::KnownContext;
 use crate::check::lint::lineage::{Lineages, TrainedCanvas};
-use crate::check::lint::sampler_paths::{PromptNumber, number_prompts, number_requests};
+use crate::check::lint::sampler_paths::{PromptNumber, number_requests};
 
 use crate::pipeline::checkpoint_headers::TokenTable;
 use crate::pipeline::config::sample::AnswerLength;
@@ -87,7 +87,7 @@ pub(super) fn check_measured_lengths(
         for (at, benchmark) in config.benchmarks.iter().enumerate() {
             let Some(length) = benchmark.writing().map(|writing| writing.length) else { continue };
             let Some(tokens) = length.most().filter(|tokens| *tokens >= context.tokens) else { continue };
-            let (path, word) = find_length_path(length);
+            let (path, word) = find_length_path(length, MEASURED_LENGTHS);
             sink.push(answer_over_context(stage, tokens, context, (stage.place(path.nth(at)), word, 0)));
         }
     }
@@ -107,10 +107,8 @@ pub(super) fn check_probe_lengths(
     });
     let benchmarks = probe.benchmarks.iter().enumerate().filter_map(|(at, benchmark)| {
         let length = benchmark.writing()?.length;
-        let (path, word) = match length {
-            AnswerLength::AtMost(_) => (train::NTH_PROBE_BENCHMARK_LENGTH, "new-tokens"),
-            AnswerLength::Gap(_) => (train::NTH_PROBE_BENCHMARK_GAP, "length"),
-        };
+        let paths = [train::NTH_PROBE_BENCHMARK_LENGTH, train::NTH_PROBE_BENCHMARK_GAP];
+        let (path, word) = find_length_path(length, paths);
         Some((length.most()?, path.nth(at), word))
     });
     for (tokens, path, word) in prompts.chain(benchmarks) {
@@ -120,11 +118,18 @@ pub(super) fn check_probe_lengths(
     }
 }
 
-/// The setting of the length of a benchmark's answers, and its name.
-pub(super) fn find_length_path(length: AnswerLength) -> (FieldPath, &'static str) {
+/// The settings of the length of answers to a benchmark of an evaluation.
+pub(super) const MEASURED_LENGTHS: [FieldPath; 2] =
+    [evaluate::NTH_BENCHMARK_LENGTH, evaluate::NTH_BENCHMARK_GAP];
+
+/// Which of the settings of the length of a benchmark's answers is the one of this length, and its name.
+pub(super) fn find_length_path(
+    length: AnswerLength,
+    [at_most, gap]: [FieldPath; 2],
+) -> (FieldPath, &'static str) {
     match length {
-        AnswerLength::AtMost(_) => (evaluate::NTH_BENCHMARK_LENGTH, "new-tokens"),
-        AnswerLength::Gap(_) => (evaluate::NTH_BENCHMARK_GAP, "length"),
+        AnswerLength::AtMost(_) => (at_most, "new-tokens"),
+        AnswerLength::Gap(_) => (gap, "length"),
     }
 }
 
@@ -156,7 +161,7 @@ pub(super) fn check_prompt_lengths(
     let Some(from) = lineages.parent(stage) else { return };
     let Some(context) = KnownContext::find(lineages, from) else { return };
     let mut tokenizer = None;
-    for (prompt, number) in config.prompts.iter().zip(number_prompts(config)) {
+    for (prompt, number) in config.prompts.iter().zip(number_requests(&config.prompts)) {
         let answer = match (prompt.new_tokens, lineages.canvas(from)) {
             (Some(tokens), _) | (None, TrainedCanvas::Known(_, tokens)) => tokens,
             (None, _) => continue,

@@ -4,7 +4,7 @@
 use fmflow_grade::problem::Layout;
 
 use crate::check::lint::lineage::Lineages;
-use crate::check::lint::sampler_paths::{PromptNumber, number_prompts};
+use crate::check::lint::sampler_paths::{PromptNumber, number_requests};
 
 use crate::pipeline::config::{EvaluateConfig, GenerateConfig, PromptKind, StageConfig, TokenizerChoice};
 use crate::pipeline::contract::ModelKind;
@@ -21,7 +21,7 @@ pub(super) fn lint_requests(
     config: &GenerateConfig,
     sink: &mut Sink,
 ) {
-    for (prompt, number) in config.prompts.iter().zip(number_prompts(config)) {
+    for (prompt, number) in config.prompts.iter().zip(number_requests(&config.prompts)) {
         let PromptKind::Infill { prefix, suffix } = &prompt.kind else { continue };
         let left_to_right = prompt.sampler.reads_next_tokens();
         if prefix.is_empty() {

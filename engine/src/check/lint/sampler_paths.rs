@@ -63,13 +63,8 @@ impl SamplerPaths {
             cache: generate::SAMPLER_CACHE,
             steps: generate::SAMPLER_STEPS,
         };
-        number_prompts(config).into_iter().map(|number| own(number).unwrap_or(shared)).collect()
+        number_requests(&config.prompts).into_iter().map(|number| own(number).unwrap_or(shared)).collect()
     }
-}
-
-/// Numbers the requests of a stage, in their order.
-pub(super) fn number_prompts(config: &GenerateConfig) -> Vec<PromptNumber> {
-    number_requests(&config.prompts)
 }
 
 /// Numbers requests, in their order.
@@ -88,24 +83,28 @@ pub(super) fn number_requests(prompts: &[Prompt]) -> Vec<PromptNumber> {
 }
 
 impl PromptNumber {
-    /// The path of its number of new tokens.
-    pub(super) fn length_path(self) -> FieldPath {
+    /// The path of its kind of request, numbered.
+    fn pick(self, [chat, prompt, infill]: [FieldPath; 3]) -> FieldPath {
         let path = match self.node {
-            PromptNode::Chat => generate::NTH_CHAT_LENGTH,
-            PromptNode::Prompt => generate::NTH_PROMPT_LENGTH,
-            PromptNode::Infill => generate::NTH_INFILL_LENGTH,
+            PromptNode::Chat => chat,
+            PromptNode::Prompt => prompt,
+            PromptNode::Infill => infill,
         };
         path.nth(self.number)
     }
 
+    /// The path of its number of new tokens.
+    pub(super) fn length_path(self) -> FieldPath {
+        self.pick([generate::NTH_CHAT_LENGTH, generate::NTH_PROMPT_LENGTH, generate::NTH_INFILL_LENGTH])
+    }
+
     /// The path of its number of new tokens in a probe.
     pub(super) fn probed_length_path(self) -> FieldPath {
-        let path = match self.node {
-            PromptNode::Chat => train::NTH_PROBE_CHAT_LENGTH,
-            PromptNode::Prompt => train::NTH_PROBE_PROMPT_LENGTH,
-            PromptNode::Infill => train::NTH_PROBE_INFILL_LENGTH,
-        };
-        path.nth(self.number)
+        self.pick([
+            train::NTH_PROBE_CHAT_LENGTH,
+            train::NTH_PROBE_PROMPT_LENGTH,
+            train::NTH_PROBE_INFILL_LENGTH,
+        ])
     }
 
     /// The name of that setting.
@@ -118,12 +117,7 @@ impl PromptNumber {
 
     /// The path of its text; of an infill, of the text before the gap.
     pub(super) fn text_path(self) -> FieldPath {
-        let path = match self.node {
-            PromptNode::Chat => generate::NTH_CHAT,
-            PromptNode::Prompt => generate::NTH_PROMPT,
-            PromptNode::Infill => generate::NTH_INFILL_PREFIX,
-        };
-        path.nth(self.number)
+        self.pick([generate::NTH_CHAT, generate::NTH_PROMPT, generate::NTH_INFILL_PREFIX])
     }
 
     fn sampler_paths(self) -> SamplerPaths {

@@ -1,11 +1,11 @@
 //! Lints of samplers: filters without effect, steps against the length of the answer, equal samples.
 
-use crate::check::lint::capacity::find_length_path;
+use crate::check::lint::capacity::{MEASURED_LENGTHS, find_length_path};
 use crate::check::lint::lineage::Lineages;
 
 use crate::check::lint::lineage::TrainedCanvas;
 use crate::check::lint::rows::find_rows_name;
-use crate::check::lint::sampler_paths::{PromptNumber, SamplerPaths, number_prompts};
+use crate::check::lint::sampler_paths::{PromptNumber, SamplerPaths, number_requests};
 use crate::language::record::Record;
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::{EvaluateConfig, GenerateConfig, Sampler, SamplerKind, StageConfig};
@@ -62,7 +62,7 @@ pub(super) fn lint_evaluation_sampling(
         check_equal_samples(stage, at, sink);
         // A gap as long as the reference differs from problem to problem.
         let Some(tokens) = writing.length.most() else { continue };
-        let length = (tokens, stage.place(find_length_path(writing.length).0.nth(at)));
+        let length = (tokens, stage.place(find_length_path(writing.length, MEASURED_LENGTHS).0.nth(at)));
         let trained = find_largest_trained_block(lineages, stage, config);
         check_sampler_steps(
             stage,
@@ -95,7 +95,7 @@ pub(super) fn lint_generation_sampling(
     let Some(checkpoint) = lineages.parent(stage) else { return };
     let canvas = lineages.canvas(checkpoint);
     let trained = find_trained_block(lineages, checkpoint);
-    let numbered = config.prompts.iter().zip(number_prompts(config));
+    let numbered = config.prompts.iter().zip(number_requests(&config.prompts));
     for ((prompt, number), sampler) in numbered.zip(SamplerPaths::for_prompts(stage, config)) {
         match (prompt.new_tokens, canvas) {
             (Some(tokens), _) => {

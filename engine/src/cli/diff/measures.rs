@@ -14,7 +14,7 @@ use crate::store::vfs::Disk;
 use crate::text::escape::escape_line;
 
 /// Keys of a report on a benchmark that are results, not what they depend on.
-const RESULTS: [&str; 10] = [
+const RESULTS: [&str; 13] = [
     "passed",
     "total",
     "pass_at",
@@ -25,10 +25,10 @@ const RESULTS: [&str; 10] = [
     "syntax_errors",
     "no_number",
     "problems",
+    "accuracy",
+    "spread",
+    "undecided",
 ];
-
-/// The same of the comparison of choices.
-const CHOICE_RESULTS: [&str; 3] = ["accuracy", "spread", "undecided"];
 
 /// One measure of one checkpoint.
 #[derive(Clone, Debug, Default)]
@@ -122,7 +122,6 @@ impl Measures {
                 let measured = self.measure(checkpoint, name);
                 measured.share = found["pass_at"]["1"].as_f64().unwrap_or_default();
                 let facts = found.as_object().into_iter().flatten();
-                let facts = facts.filter(|(key, _)| !RESULTS.contains(&key.as_str()));
                 let facts = facts.flat_map(|(key, value)| split_fact(key, value));
                 measured.facts = facts.collect();
             }
@@ -269,14 +268,12 @@ fn read_lines(folder: &Path, name: &str, whole: bool) -> Result<Vec<Value>> {
     parts.into_iter().map(|part| serde_json::from_str(part).map_err(corrupt)).collect()
 }
 
-/// What a measure depends on, by name; of the comparison of choices, each setting by itself and none of its results.
+/// What a measure depends on, by name: each setting by itself, and no result.
 fn split_fact(key: &str, value: &Value) -> Vec<(String, Value)> {
-    match value.as_object().filter(|_| key == "choice") {
-        Some(choice) => {
-            let settings = choice.iter().filter(|(name, _)| !CHOICE_RESULTS.contains(&name.as_str()));
-            settings.map(|(name, value)| (name.clone(), value.clone())).collect()
-        }
-        None => vec![(key.to_owned(), value.clone())],
+    match value {
+        _ if RESULTS.contains(&key) => Vec::new(),
+        Value::Object(inner) => inner.iter().flat_map(|(key, value)| split_fact(key, value)).collect(),
+        _ => vec![(key.to_owned(), value.clone())],
     }
 }
 

@@ -27,7 +27,8 @@ fn parse(format: DatasetFormat, line: &str) -> Result<ParsedDocument, String> {
 fn parse_with(parser: &DocumentParser, line: &str) -> Result<ParsedDocument, String> {
     match parser.parse(&line.replace('\'', "\""), true) {
         Ok(ParsedRecord::Document(parsed)) => Ok(*parsed),
-        Ok(ParsedRecord::Named(_) | ParsedRecord::FilteredOut) => Err("it is filtered out".to_owned()),
+        Ok(ParsedRecord::FilteredOut) => Err("it is filtered out".to_owned()),
+        Ok(ParsedRecord::Named(_)) => panic!("its document lies elsewhere: {line}"),
         Err(fault) => Err(format!("{}; {}", fault.problem, fault.fix)),
     }
 }

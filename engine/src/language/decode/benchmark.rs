@@ -82,13 +82,10 @@ impl Decoder<'_> {
         let written = |name: &&str| record.leaf(name).filter(|leaf| leaf.origin != Origin::Default);
         let refused: Vec<&Leaf> = writing.iter().filter_map(written).collect();
         self.sink.extend(refused.iter().map(|leaf| field_of_other_answers(leaf, "nothing is written", "")));
+        let word = own.text("normalise")?;
+        let divisor = ChoiceDivisor::ALL.into_iter().find(|divisor| divisor.word() == word);
         let found = ChoosingSettings {
-            normalise: match own.text("normalise")? {
-                "none" => ChoiceDivisor::None,
-                "tokens" => ChoiceDivisor::Tokens,
-                "bytes" => ChoiceDivisor::Bytes,
-                other => unreachable!("the field table has no divisor `{other}`"),
-            },
+            normalise: divisor.expect("the field table names the same divisors"),
             times: own.size("times")?,
             draws: own.size("draws")?,
         };

@@ -1,7 +1,5 @@
 //! The steps of any tokenizer, by the library alone.
 
-use std::ops::Range;
-
 use fmflow_engine::error::catch_library_panic;
 use tokenizers::tokenizer::{
     Encoding, Model as _, NormalizedString, Normalizer as _, OffsetReferential, OffsetType,
@@ -9,6 +7,7 @@ use tokenizers::tokenizer::{
 };
 
 use super::limits::{self, MAX_PIECE_BYTES};
+use super::{PlacedIds, place_ids};
 use super::{Tokenizer, TokenizerError};
 
 impl Tokenizer {
@@ -18,13 +17,9 @@ impl Tokenizer {
     }
 
     /// As [`Self::encode_plain`], each id with the byte range of `text` that it encodes.
-    pub(super) fn encode_plain_with_places(
-        &self,
-        text: &str,
-    ) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
+    pub(super) fn encode_plain_with_places(&self, text: &str) -> Result<PlacedIds, TokenizerError> {
         let encoding = self.encode_parts(text, OffsetType::Byte)?;
-        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
-        Ok(encoding.get_ids().iter().copied().zip(places).collect())
+        Ok(place_ids(&encoding))
     }
 
     fn encode_parts(&self, text: &str, places: OffsetType) -> Result<Encoding, TokenizerError> {

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use fmflow_engine::pipeline::config::SpecialNames;
 
+use super::PlacedIds;
 use super::{Tokenizer, TokenizerError};
 
 /// Before the number of a name.
@@ -254,9 +255,6 @@ impl Tokenizer {
         Ok(ids)
     }
 }
-
-/// Ids, each with the byte range of the text that it encodes.
-type PlacedIds = Vec<(u32, Range<usize>)>;
 
 /// Ids of a piece of a text that begins at byte `start`, with their places in the text.
 fn shift_places(piece: PlacedIds, start: usize) -> impl Iterator<Item = (u32, Range<usize>)> {

@@ -24,21 +24,25 @@ pub(crate) enum StorageError {
 impl StorageError {
     /// The refusal that an answer of this status with these headers is.
     pub(super) fn of_refusal(answer: &HttpAnswer, region: &str, bucket: &Bucket) -> Self {
-        let body = String::from_utf8_lossy(answer.body());
-        let found = [find_element(&body, "Code"), find_element(&body, "Message")];
-        let words: Vec<&str> = found.into_iter().flatten().collect();
-        let status = answer.status;
-        let reason = match words.is_empty() {
-            true if status == 404 => "HTTP 404 without a code of S3".to_owned(),
-            true => format!("HTTP {status}"),
-            false => format!("{} (HTTP {status})", clean(&bucket.hide_keys(&words.join(": ")))),
-        };
+        let (status, body) = (answer.status, String::from_utf8_lossy(answer.body()));
         let named = find_element(&body, "Region").filter(|_| status == 400);
         let region =
             Some(region).filter(|region| !region.is_empty() && matches!(status, 301 | 307)).or(named);
         // It becomes a part of a command that people are told to run.
         let region = region.filter(|region| is_region(region)).map(str::to_owned);
-        Self::Refused { status, reason, region }
+        Self::Refused { status, reason: describe_refusal(answer, bucket), region }
+    }
+}
+
+/// The server's code and words, safe for a terminal.
+pub(super) fn describe_refusal(answer: &HttpAnswer, bucket: &Bucket) -> String {
+    let (status, body) = (answer.status, String::from_utf8_lossy(answer.body()));
+    let found = [find_element(&body, "Code"), find_element(&body, "Message")];
+    let words: Vec<&str> = found.into_iter().flatten().collect();
+    match words.is_empty() {
+        true if status == 404 => "HTTP 404 without a code of S3".to_owned(),
+        true => format!("HTTP {status}"),
+        false => format!("{} (HTTP {status})", clean(&bucket.hide_keys(&words.join(": ")))),
     }
 }
 

@@ -4,15 +4,13 @@ use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
 use super::bucket::Bucket;
-use super::error::{StorageError, says_no_such_key};
+use super::error::{StorageError, describe_refusal, says_no_such_key};
 use crate::hub::address::RequestError;
 use crate::hub::client::{HttpAnswer, HttpClient, Response, Wanted, read_header};
+use crate::hub::transfer::LONGEST_WAIT;
 
 /// The most times that one object is asked for.
 const ATTEMPTS: u32 = 5;
-
-/// The longest wait that a server can impose; for a longer one, the run ends and says so.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// What became of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,11 +84,7 @@ fn ask_once(
         404 if says_no_such_key(&answer) => Ok(Fetched::Missing),
         429 | 500 | 502..=599 => {
             let wait = answer.retry_after.map(Duration::from_secs);
-            let StorageError::Refused { reason, .. } = StorageError::of_refusal(&answer, &region, bucket)
-            else {
-                unreachable!("an answer is a refusal")
-            };
-            Err(ObjectAttemptError::Again(reason, wait))
+            Err(ObjectAttemptError::Again(describe_refusal(&answer, bucket), wait))
         }
         _ => Err(ObjectAttemptError::Final(StorageError::of_refusal(&answer, &region, bucket))),
     }

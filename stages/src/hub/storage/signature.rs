@@ -1,10 +1,12 @@
 //! Signatures of requests to S3: AWS Signature Version 4 in the header `Authorization`, as "Authenticating Requests: Using the
 //! Authorization Header" of the Amazon S3 API Reference describes it. Its example is a test.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use ring::{digest, hmac};
+
+use crate::hub::hash::to_hex;
 
 /// SHA-256 of nothing, which is the body of every request here.
 pub(super) const NO_BODY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -45,26 +47,11 @@ fn sign(key: &[u8], text: &str) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("text grows as needed");
-        text
-    })
-}
-
-/// A time since 1970 as `20130524T000000Z`. The date is counted by Howard Hinnant's `civil_from_days`.
+/// A time since 1970 as `20130524T000000Z`.
 pub(super) fn format_time(since: Duration) -> String {
-    let (days, rest) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let from_march = days + 719_468;
-    let (era, day_of_era) = (from_march / 146_097, from_march % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    let time = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    time.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 #[cfg(test)]

@@ -4,22 +4,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::bucket::Bucket;
 use super::error::StorageError;
 use super::fetch::{Fetched, fetch_object};
 use crate::hub::RemoteHub;
-use crate::hub::client::HttpClient;
+use crate::hub::client::{HttpClient, IDLE};
+use crate::hub::transfer::{GLANCE, pause_unless};
 
 /// Objects that are fetched at once. They are small, so that most of the time is waiting.
-const THREADS: usize = 32;
+const THREADS: usize = IDLE;
 
 /// Bytes that may wait to be taken, besides one object for each thread.
 const WAITING_BYTES: usize = 64 << 20;
-
-/// How long a signal may go unnoticed.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// Objects of a bucket, in order.
 pub(crate) struct ObjectStream {
@@ -151,11 +149,7 @@ impl StreamShared {
 
     /// Waits, and says whether to stop.
     fn pause(&self, time: Duration) -> bool {
-        let start = Instant::now();
-        while start.elapsed() < time && !self.stop.load(Ordering::SeqCst) {
-            thread::sleep(GLANCE.min(time - start.elapsed().min(time)));
-        }
-        self.stop.load(Ordering::SeqCst)
+        pause_unless(time, || self.stop.load(Ordering::SeqCst))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod execute;
 mod extension;
 mod hooks;
 mod made;
+mod makers;
 mod memory;
 mod metrics_pipe;
 mod outcome;

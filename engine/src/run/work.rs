@@ -1,16 +1,13 @@
 //! The work of one stage, on a thread of its own: verifies its inputs, opens its slot, runs it, checks its artifact.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
-use std::thread::sleep;
-use std::time::Duration;
 
 use indexmap::{IndexMap, IndexSet};
 
-use crate::error::{Error, Failure, FailureKind, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::hub::online::{find_storage_keys, find_token};
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::field_path::command;
@@ -25,16 +22,14 @@ use crate::run::contradictions::refuse_contradictions;
 use crate::run::execute::{Job, WindowSource};
 use crate::run::extension::adopt_checkpoint;
 use crate::run::made::resolve_made_sources;
+use crate::run::makers::{has_been_made, lock_windows, stopped_before_start, wait_for_lock};
 use crate::run::metrics_pipe::{MetricsPipe, PipedReport};
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::store::summary::{self, Summary};
 use crate::store::verify;
 use crate::store::vfs::Vfs;
-use crate::store::{Facts, Slot, StageKey, StageLock};
-
-/// How often a lock is tried that another run has.
-const LOOK: Duration = Duration::from_millis(200);
+use crate::store::{Facts, Slot};
 
 /// Artifacts that this run has verified.
 #[derive(Debug, Default)]
@@ -157,46 +152,6 @@ fn describe_arithmetic(runner: &Runner<'_>, stage: &Stage) -> Facts {
     found.map(|execute| execute.describe_arithmetic(&runner.options.device)).unwrap_or_default()
 }
 
-/// Whether another run has published the result since the plan was made.
-fn has_been_made(runner: &Runner<'_>, planned: &PlannedStage) -> bool {
-    let missing = matches!(planned.state, PlanState::Run | PlanState::Resume { .. });
-    missing && runner.store.vfs().stat(&runner.artifact(planned)).is_ok()
-}
-
-/// The locks of the windows that a stage reads. All take them in one order, so that no two wait for each other.
-fn lock_windows(runner: &Runner<'_>, stage: &Stage) -> Result<Vec<StageLock>> {
-    let windows = find_windowed_rows(runner.pipeline, stage);
-    let keys: BTreeMap<&str, &StageKey> = windows
-        .map(|(_, rows)| &runner.plan.planned(rows.id).key)
-        .map(|key| (key.fingerprint.short(), key))
-        .collect();
-    let lock = |key: &StageKey| runner.store.lock_window(runner.expect_lock(), &key.name, &key.fingerprint);
-    keys.into_values().map(|key| wait_for_lock(runner, stage, || lock(key))).collect()
-}
-
-/// Waits for a lock that another run has. A run of days does not end because of another one.
-fn wait_for_lock(
-    runner: &Runner<'_>,
-    stage: &Stage,
-    lock: impl Fn() -> Result<StageLock>,
-) -> Result<StageLock> {
-    let mut told = false;
-    loop {
-        match lock() {
-            Err(Error::Busy { message }) => {
-                if !std::mem::replace(&mut told, true) {
-                    runner.events.note(&format!("{} waits: {message}", stage.name));
-                }
-            }
-            other => return other,
-        }
-        if runner.interrupt.load(Ordering::Relaxed) {
-            return Err(stage_error(stage, stopped_before_start()));
-        }
-        sleep(LOOK);
-    }
-}
-
 fn execute_job(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
     if let StageConfig::Command(config) = &job.stage.config {
         if let Some(why) = runner.refuse_command(job.stage.place(command::RUN)) {
@@ -208,10 +163,6 @@ fn execute_job(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summar
     }
     let execute = runner.execute.ok_or_else(|| defect_failure("there is no execution backend"))?;
     execute.run(job)
-}
-
-fn stopped_before_start() -> Failure {
-    Failure { kind: FailureKind::Interrupted, message: "stopped before it started".into(), help: None }
 }
 
 /// A stage that reports success must have published its artifact; only sizes are checked, since it was hashed as written.

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, StructArray};
@@ -263,6 +263,22 @@ impl Place {
         Ran::from(self.command(arguments).output().unwrap())
     }
 
+    /// Starts a run in the store `killed`, and kills it so long after so many stages were done. False if it ended before.
+    fn kill_after(&self, stages: usize, pause: Duration) -> bool {
+        let mut child = self
+            .command(&["run", "small.kdl", "--store", "killed"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let done = lines.by_ref().filter(|line| line.contains("  done in ")).take(stages).count();
+        std::thread::sleep(pause);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        done == stages
+    }
+
     /// The weights of the stages that train, and everything of their rows, in a store.
     fn results(&self, store: &str) -> BTreeMap<String, Vec<u8>> {
         let mut found = BTreeMap::new();
@@ -309,22 +325,11 @@ fn the_data_of_the_full_pipeline_are_fetched_windowed_mixed_and_trained_on() {
     ] {
         assert!(!whole[name].is_empty(), "{name}");
     }
-    // Killed again and again, also while it downloads, fetches, and makes shards.
-    let (start, mut kills) = (Instant::now(), 0);
-    for pause in [300, 900, 700, 1500, 500, 1100, 800, 1900, 600, 1300] {
-        let mut child = place
-            .command(&["run", "small.kdl", "--store", "killed"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(pause));
-        kills += u32::from(child.try_wait().unwrap().is_none());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(start.elapsed() < Duration::from_secs(120));
+    // Killed again and again: two stages further each time, and a moment into what comes next (a download, a shard, an update).
+    let killed_at = [0, 20, 5, 60, 10, 40].map(Duration::from_millis);
+    for (nth, pause) in killed_at.into_iter().enumerate() {
+        assert!(place.kill_after(2, pause), "the run ended before kill {nth}");
     }
-    assert!(kills >= 3, "only {kills} kills");
     place.fmflow(&["run", "small.kdl", "--store", "killed"]).ok();
     let killed = place.results("killed");
     assert_eq!(whole.keys().collect::<Vec<_>>(), killed.keys().collect::<Vec<_>>());

@@ -4,6 +4,7 @@
 //! model passes the escaping of [`markup`] or of the template.
 
 pub(crate) mod collect;
+pub(crate) mod facts;
 pub(crate) mod page;
 
 mod chart;

@@ -12,6 +12,7 @@ mod memory;
 mod metrics_pipe;
 mod outcome;
 mod refuse;
+mod report_page;
 mod required_scores;
 pub mod rows_view;
 mod runner;

@@ -109,6 +109,6 @@ fn shrink_settings(
         }
         StageConfig::Rows(config) => sizes.shrink_rows(whole, config, generated, changes),
         // A command is not ours to shrink.
-        StageConfig::Fetch(_) | StageConfig::Export(_) | StageConfig::Command(_) => {}
+        StageConfig::Fetch(_) | StageConfig::Export(_) | StageConfig::Command(_) | StageConfig::Report => {}
     }
 }

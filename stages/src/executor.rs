@@ -55,7 +55,9 @@ impl Execute for LocalExecutor {
             StageConfig::Evaluate(config) => evaluate::run_evaluate(job, config),
             StageConfig::Generate(config) => generate::run_generate(job, config),
             StageConfig::Export(config) => export::run_export(job, config),
-            StageConfig::Command(_) => unreachable!("the engine runs the programs of users itself"),
+            StageConfig::Command(_) | StageConfig::Report => {
+                unreachable!("the engine runs programs of users and writes pages itself")
+            }
         }
     }
 

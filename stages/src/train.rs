@@ -11,12 +11,13 @@ mod backward;
 pub(crate) mod checkpoint;
 mod data_wait;
 mod divergence;
-pub(crate) mod flat_tensors;
+mod ema;
 pub mod gradient;
 pub mod gradient_sums;
 mod guard;
 pub(crate) mod held_out;
 pub(crate) mod metrics;
+mod optimizer_file;
 pub(crate) mod pieces;
 pub(crate) mod probing;
 mod progress;
@@ -128,7 +129,9 @@ fn train_model(job: &Job<'_>, setup: &TrainingSetup<'_>, prober: Prober) -> Resu
     let validated = match validated {
         Some(found) => found,
         // The stage continues from a checkpoint after its last update: this was recorded and judged before.
-        None if was_validated(job, state.step)? => Validation::measure(setup, &state.model, state.step)?,
+        None if was_validated(job, state.step)? => {
+            Validation::measure(setup, &state.published_model()?, state.step)?
+        }
         // It goes on from a state of a longer training, which was not measured there.
         None => validate(job, setup, &mut state)?,
     };
@@ -277,7 +280,8 @@ fn publish_model(
     };
     let headline = if state.counters.has_diverged() { format!("DIVERGED: {headline}") } else { headline };
     let said = state.counters.guard.describe().into_iter().chain(validated.describe_retention());
-    let lines = setup.lines(state).into_iter().chain(said).collect();
+    let published = setup.config.describe_published(&job.stage.name);
+    let lines = setup.lines(state).into_iter().chain(published).chain(said).collect();
     let summary = Summary { headline, lines, metrics };
     let mut writer = job.slot.artifact()?;
     setup.write_artifact(state, &mut writer)?;

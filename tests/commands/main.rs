@@ -18,6 +18,7 @@ mod damage;
 mod data;
 mod diff;
 mod download;
+mod ema;
 mod events;
 mod examples;
 mod export;

@@ -134,6 +134,39 @@ fn a_finished_pipeline_has_its_page() {
 }
 
 #[test]
+fn a_page_is_a_stage_too() {
+    let project = Project::tiny();
+    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    project.write("tiny.kdl", &format!("{text}\nreport \"some\" {{ of \"flow\" }}\nreport \"all\"\n"));
+    let read = |stage: &str| fs::read_to_string(project.artifact(stage).join("report.html")).unwrap();
+    let ran = project.fmflow(&["run", "tiny.kdl", "--until", "some"]).ok();
+    ran.says("some").says("5 stages, ");
+    let some = read("some");
+    assert_self_contained(&some);
+    // The conversion and what it depends on, through rows, which no report names.
+    for stage in ["bpe", "tiny", "ar", "flow"] {
+        assert!(some.contains(&format!("<h3>{stage}</h3>")), "{stage}");
+    }
+    assert!(some.contains("text&#x2f;text"));
+    assert_eq!(some.matches("<span class=\"chip finished\">").count(), 2 * 5);
+    assert!(!some.contains("<h3>sft</h3>") && !some.contains("<h3>some</h3>"));
+    project.fmflow(&["run", "tiny.kdl"]).ok();
+    let all = read("all");
+    assert_self_contained(&all);
+    assert!(section(&all, "answers").contains("<h4>exact match on tasks</h4>"));
+    assert_eq!(all.matches("<span class=\"chip finished\">").count(), 2 * 10);
+    assert_eq!(read("some"), some, "what it is about has not changed");
+    project.fmflow(&["verify", project.artifact("all").to_str().unwrap()]).ok();
+    // What changes behind a page makes it again, and nothing else does.
+    project.fmflow(&["run", "tiny.kdl"]).ok().says("nothing to do");
+    project.edit("tiny.kdl", "seed=3", "seed=4");
+    project.fmflow(&["plan", "tiny.kdl", "--until", "some", "--check"]).exits(3);
+    project.fmflow(&["run", "--smoke", "tiny.kdl", "--until", "all"]).ok().says("all");
+    project.edit("tiny.kdl", "of \"flow\"", "of \"nothing\"");
+    project.fmflow(&["check", "tiny.kdl"]).exits(2).says("nothing");
+}
+
+#[test]
 fn words_of_others_are_words_on_the_page() {
     let project = Project::tiny();
     project.edit("tiny.kdl", "chat \"first: a b c\"", &format!("chat \"{HOSTILE}\""));

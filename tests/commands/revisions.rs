@@ -34,6 +34,10 @@ fn numbers(folder: &Path, keep: impl Fn(&str) -> bool) -> String {
 #[test]
 fn every_kind_gives_what_its_revision_gave() {
     let project = Project::tiny();
+    project.edit("tiny.kdl", "checkpoint every=7 keep=2", "checkpoint every=7 keep=2 { permanent every=20 }");
+    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    let more = "average \"soup\" of=\"ar\" last=2\nevaluate \"soups\" { checkpoint \"soup\"; held-out dataset=\"text\" }\n";
+    project.write("tiny.kdl", &(text + more));
     project.fmflow(&["run", "tiny.kdl"]).ok();
     let checked = check_path(&project.path().join("tiny.kdl"), &CheckOptions::default());
     let pipeline = checked.pipeline.unwrap();
@@ -48,6 +52,7 @@ fn every_kind_gives_what_its_revision_gave() {
     note("rows", digest(&project.artifact("chat/tasks"), "rows.bin"));
     note("random-init", digest(&project.artifact("tiny"), "model.safetensors"));
     note("train", numbers(&project.artifact("ar"), |_| true));
+    note("average", numbers(&project.artifact("soups"), |_| true));
     note("convert", numbers(&project.artifact("flow"), |name| name == "parameters"));
     note("train", numbers(&project.artifact("sft"), |_| true));
     note("evaluate", numbers(&project.artifact("likelihood"), |_| true));

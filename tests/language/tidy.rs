@@ -197,6 +197,7 @@ fn only_some_rooms_of_the_engine_use_the_file_system() {
         "engine/src/text/read.rs",
         "engine/src/text/glob.rs",
         "engine/src/text/file_head.rs",
+        "engine/src/text/machine.rs",
         "engine/src/text/environment.rs",
         "engine/src/text/unpack.rs",
         "engine/src/language/include.rs",
@@ -283,9 +284,9 @@ const ENGINE_FLOORS: &[&str] = &[
     "hub",
     "check",
     "plan",
+    "report",
     "run",
     "service",
-    "report",
     "cli",
 ];
 const GRADE_FLOORS: &[&str] = &[

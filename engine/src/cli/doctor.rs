@@ -1,6 +1,6 @@
 //! `fmflow doctor`: reports what this build, this machine and the store offer, and what would stop a run.
 
-pub(super) mod machine;
+mod machine;
 mod store_location;
 
 use std::path::PathBuf;

@@ -7,20 +7,18 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use clap::Args;
-use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use page_file::{refuse_foreign_file, write_page};
 
-use super::doctor::machine;
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::{CommandContext, plan};
 use crate::error::{Error, Result};
-use crate::pipeline::Pipeline;
 use crate::report::collect::{ReportSubject, collect_report};
+use crate::report::facts::{describe_environment, select_run, sum_seconds};
 use crate::report::page::{ReportPage, render_report};
-use crate::store::journal::{PastRun, RunRecord};
-use crate::store::layout::{TOOL_VERSION, format_current_time};
+use crate::store::journal::RunRecord;
+use crate::store::layout::format_current_time;
 use crate::store::{Store, lock};
 use crate::text::display::count_noun;
 use crate::text::escape::show_path;
@@ -111,11 +109,7 @@ impl MadeReport {
 
     fn describe(&self, path: &Path) -> String {
         let (path, stages) = (show_path(path), count_noun(self.stages, "stage"));
-        let worries = match self.page.worries {
-            0 => "nothing to worry about".to_owned(),
-            count => format!("{} to look at", count_noun(count, "check")),
-        };
-        format!("{path}: {stages}, {worries}\n")
+        format!("{path}: {stages}, {}\n", self.page.describe_worries())
     }
 }
 
@@ -142,11 +136,12 @@ fn make_report(
     let subject = ReportSubject {
         running,
         reload: goes_on.then_some(INTERVAL),
-        machine: describe_environment(run, store.as_ref()),
+        machine: describe_environment(run.map(|run| run.device.as_str()), store.as_ref()),
         run: run.cloned(),
         seconds: sum_seconds(&runs),
         pipeline: &pipeline,
         plan: &plan,
+        about: None,
         record,
         now: format_current_time(),
     };
@@ -222,38 +217,6 @@ fn open_run(
 fn nothing_to_report(context: &CommandContext<'_>) -> Error {
     let message = format!("nothing was ever run in the store {}", show_path(&context.store));
     Error::usage(message, "name a pipeline: `fmflow report FILE`")
-}
-
-/// The run of this number, or the last one of the pipeline.
-fn select_run<'a>(runs: &'a [PastRun], pipeline: &Pipeline, number: Option<u64>) -> Option<&'a PastRun> {
-    match number {
-        Some(number) => runs.iter().find(|run| run.number == number),
-        None => runs.iter().rev().find(|run| run.file == pipeline.file),
-    }
-}
-
-/// Seconds that each result took, over all runs that worked on it.
-fn sum_seconds(runs: &[PastRun]) -> IndexMap<String, f64> {
-    let mut seconds: IndexMap<String, f64> = IndexMap::new();
-    for run in runs {
-        for (stage, took) in &run.took {
-            if let Some(fingerprint) = run.begun.get(stage) {
-                *seconds.entry(fingerprint.clone()).or_default() += took.as_secs_f64();
-            }
-        }
-    }
-    seconds
-}
-
-fn describe_environment(run: Option<&PastRun>, store: Option<&Store>) -> Vec<(String, String)> {
-    let mut found = vec![("program".to_owned(), TOOL_VERSION.to_owned())];
-    if let Some(run) = run {
-        found.push(("device of the run".into(), run.device.clone()));
-    }
-    found.extend(store.map(|store| ("store".to_owned(), show_path(store.root()))));
-    let own = machine::describe_machine();
-    found.extend(own.into_iter().map(|(name, value)| (format!("{name}, where the report was made"), value)));
-    found
 }
 
 #[cfg(test)]

@@ -101,6 +101,7 @@ impl<'a> Decoder<'a> {
             "generate" => StageConfig::Generate(self.generate(record)?),
             "export" => StageConfig::Export(decode_export(record)?),
             "command" => StageConfig::Command(self.command(record)?),
+            "report" => StageConfig::Report,
             other => unreachable!("a stage is one of the kinds above, not `{other}`"),
         })
     }

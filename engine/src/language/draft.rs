@@ -2,6 +2,7 @@
 
 mod average;
 mod made;
+mod report;
 mod teacher;
 
 pub(crate) use average::list_averaged_updates;
@@ -178,6 +179,7 @@ fn draft_plain_stage<'a>(world: &'a Declarations, record: &'a Record, drafts: &m
     inputs.extend(find_referenced_input(record, "from", InputRole::From));
     inputs.extend(find_referenced_input(record, "tokenizer", InputRole::Tokenizer));
     inputs.extend(average::find_averaged(world, record));
+    inputs.extend(report::find_reported(world, record));
     if record.spec.name == "train" {
         let adapter = record.child("adapter");
         inputs.extend(adapter.and_then(|child| find_referenced_input(child, "from", InputRole::Adapter)));

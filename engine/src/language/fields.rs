@@ -45,7 +45,7 @@ pub(crate) fn collect_stage_fields<'a>(
     fields.add_averaged_updates(draft.record);
     // What draws no random numbers must not have another fingerprint with another seed.
     let draws = match draft.record.spec.name.as_str() {
-        "fetch" | "export" | "average" => false,
+        "fetch" | "export" | "average" | "report" => false,
         "command" => draft.record.boolean("seeded") == Some(true),
         _ => true,
     };

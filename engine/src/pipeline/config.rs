@@ -16,6 +16,7 @@ mod guard;
 mod kept;
 pub(crate) mod learning_rate;
 mod likelihood;
+mod precision;
 pub mod sample;
 pub mod teacher;
 pub mod train;
@@ -68,6 +69,8 @@ pub enum StageConfig {
     Export(ExportConfig),
     /// Runs a program of the user.
     Command(CommandConfig),
+    /// Writes a page about other stages. Roles `reported/<stage>`.
+    Report,
 }
 
 impl StageConfig {
@@ -86,6 +89,7 @@ impl StageConfig {
             Self::Generate(_) => "generate",
             Self::Export(_) => "export",
             Self::Command(_) => "command",
+            Self::Report => "report",
         }
     }
 

@@ -112,7 +112,8 @@ fn estimate_memory(pipeline: &Pipeline, stage: &Stage, cost: &StageCost) -> Opti
         | StageConfig::Tokenizer(_)
         | StageConfig::Evaluate(_)
         | StageConfig::Generate(_)
-        | StageConfig::Command(_) => None,
+        | StageConfig::Command(_)
+        | StageConfig::Report => None,
     }
 }
 
@@ -172,13 +173,13 @@ fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, be
             let adapter = cost.shape.zip(config.adapter.as_ref());
             let adapter = adapter.map(|(shape, adapter)| ModelSize::of_adapter(&shape, adapter));
             // Of an adapter, neither the weights nor moments of them are saved, except for good.
-            let saved = adapter.unwrap_or(size).checkpoint();
+            let saved = adapter.unwrap_or(size).checkpoint(config.ema.is_some());
             cost.work_bytes = saturating_product(&[saved, kept]).saturating_add(metrics);
             let permanent = config.count_kept_checkpoints();
             let beside = adapter.map_or(0, ModelSize::weights);
             let whole = match adapter {
-                Some(adapter) => size.folder().saturating_add(adapter.checkpoint()),
-                None => size.checkpoint(),
+                Some(adapter) => size.folder().saturating_add(adapter.checkpoint(config.ema.is_some())),
+                None => size.checkpoint(config.ema.is_some()),
             };
             let permanent = saturating_product(&[whole, permanent]);
             saturating_sum([size.folder(), beside, metrics, permanent].into_iter())
@@ -193,7 +194,9 @@ fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, be
             source.bytes.saturating_add(disk::bound_report(&stage.config))
         }
         StageConfig::Tokenizer(_) => disk::bound_tokenizer(source.vocabulary.unwrap_or(0)),
-        StageConfig::Evaluate(_) | StageConfig::Generate(_) => disk::bound_report(&stage.config),
+        StageConfig::Evaluate(_) | StageConfig::Generate(_) | StageConfig::Report => {
+            disk::bound_report(&stage.config)
+        }
         // Nobody knows what a program makes; many make about as much as they read.
         StageConfig::Command(_) => source.bytes,
     };

@@ -96,9 +96,10 @@ impl ModelSize {
         self.weights().saturating_add(self.companions())
     }
 
-    /// Bytes of a checkpoint in training at most.
-    pub(super) fn checkpoint(self) -> u64 {
-        self.folder().saturating_add(self.moments())
+    /// Bytes of a checkpoint in training at most, which has the weights twice if an average of them is published.
+    pub(super) fn checkpoint(self, averaged: bool) -> u64 {
+        let trained = if averaged { self.weights() } else { 0 };
+        saturating_sum([self.folder(), self.moments(), trained].into_iter())
     }
 
     fn companions(self) -> u64 {

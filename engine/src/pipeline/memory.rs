@@ -24,7 +24,7 @@ const PROGRAM: u64 = 20 << 20;
 pub struct MemoryCost {
     /// The weights: of the checkpoint that a training stage starts from, of the model that it trains, and of its teacher.
     pub weights: u64,
-    /// The moments of the optimizer.
+    /// The moments of the optimizer, and the moving average of the weights.
     pub moments: u64,
     /// The gradients of the micro-batches that are computed at a time.
     pub gradients: u64,
@@ -92,7 +92,7 @@ impl MemoryCost {
         let beside = u64::from(config.teacher.is_some_and(|teacher| teacher.weight.is_some()));
         Self {
             weights: values.saturating_mul((2 + u64::from(config.teacher.is_some())) * FLOAT),
-            moments: trained.saturating_mul(2 * FLOAT),
+            moments: trained.saturating_mul((2 + u64::from(config.ema.is_some())) * FLOAT),
             gradients: times(trained.saturating_add(head).saturating_mul(FLOAT))
                 .saturating_add(trained.saturating_mul(beside * FLOAT)),
             // Micro-batches side by side are not at the peak of their backward pass together (measured).

@@ -188,7 +188,8 @@ fn list_facts_set_by(config: &StageConfig) -> &'static [(ContractFact, &'static 
         | StageConfig::Evaluate(_)
         | StageConfig::Generate(_)
         | StageConfig::Export(_)
-        | StageConfig::Command(_) => &[],
+        | StageConfig::Command(_)
+        | StageConfig::Report => &[],
     }
 }
 

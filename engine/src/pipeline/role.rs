@@ -38,6 +38,8 @@ pub enum InputRole {
     Permanent(u64),
     /// `checkpoint/<stage>`: a checkpoint to measure.
     Checkpoint(String),
+    /// `reported/<stage>`: what a page is about. Of its artifact only what the page shows is read.
+    Reported(String),
 }
 
 impl InputRole {
@@ -64,6 +66,7 @@ impl fmt::Display for InputRole {
             Self::Answers { dataset, rows: Some(rows) } => write!(f, "answers/{dataset}/{rows}"),
             Self::Permanent(update) => write!(f, "permanent/{update}"),
             Self::Checkpoint(stage) => write!(f, "checkpoint/{stage}"),
+            Self::Reported(stage) => write!(f, "reported/{stage}"),
         }
     }
 }

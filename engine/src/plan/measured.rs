@@ -13,8 +13,8 @@ use crate::store::metrics::{list_update_seconds, read_metrics};
 use crate::store::{Manifest, Store, StoreListing, StoredFolder};
 
 /// Settings on which the speed of a training depends, by the beginning of their paths. Rows of an update are counted out.
-const SPEED_FIELDS: [&str; 7] =
-    ["adapter", "attention", "batch.per-device", "objective", "precision", "recompute", "teacher"];
+const SPEED_FIELDS: [&str; 8] =
+    ["adapter", "attention", "batch.per-device", "ema", "objective", "precision", "recompute", "teacher"];
 
 /// How long the rest of a training takes.
 #[derive(Clone, Debug, PartialEq)]

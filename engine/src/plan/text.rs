@@ -34,6 +34,7 @@ pub fn render_plan_text(pipeline: &Pipeline, plan: &Plan, commands: &PlannedComm
     text += &render_memory_table(plan);
     text += &render_mixture_tables(pipeline, plan);
     text += &render_model_lines(plan);
+    text += &render_average_lines(pipeline, plan);
     if !commands.shown.is_empty() {
         text += &format!("\n{}", commands.shown);
     }
@@ -193,6 +194,15 @@ fn render_model_lines(plan: &Plan) -> String {
             writeln!(text, "\nmodel of `{}`: {total} parameters ({})", planned.key.name, groups.join(", "));
     }
     text
+}
+
+/// One line for every training that publishes an average of its weights.
+fn render_average_lines(pipeline: &Pipeline, plan: &Plan) -> String {
+    let lines = find_wanted_stages(pipeline, plan).filter_map(|stage| match &stage.config {
+        StageConfig::Train(config) => config.describe_published(&stage.name),
+        _ => None,
+    });
+    lines.map(|line| format!("\n{line}\n")).collect()
 }
 
 /// Why `run` would refuse the selected stages, if it would.

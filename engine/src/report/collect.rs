@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use super::results::read_results;
 use super::stage::{ReportStage, ReportedSetting, ReportedState};
@@ -22,6 +22,8 @@ pub(crate) struct ReportSubject<'a> {
     pub pipeline: &'a Pipeline,
     /// What the store has of it.
     pub plan: &'a Plan,
+    /// The only stages that are reported, by name; `None`: all.
+    pub about: Option<IndexSet<String>>,
     /// The run whose record is reported; `None`: the pipeline.
     pub record: Option<(u64, RunRecord)>,
     /// The last run of the pipeline, or the run that is reported.
@@ -67,7 +69,8 @@ pub(crate) fn collect_report<'a>(
     store: Option<&Store>,
 ) -> Result<ReportData<'a>> {
     let listing = store.map(StoreListing::read).transpose()?.unwrap_or_default();
-    let identities = identify_stages(subject);
+    let mut identities = identify_stages(subject);
+    identities.retain(|found| subject.about.as_ref().is_none_or(|about| about.contains(&found.name)));
     let mut data = ReportData { subject, stages: Vec::new(), notes: Vec::new() };
     let changed: Vec<&str> =
         identities.iter().filter(|found| found.stage.is_none()).map(|found| found.name.as_str()).collect();
@@ -117,7 +120,7 @@ fn find_inputs(identity: &StageIdentity<'_>, all: &[StageIdentity<'_>]) -> Vec<u
     let inputs = identity.ledger.0.iter().filter(|part| part.what == IngredientKind::Input);
     let place = |value: &str| all.iter().position(|other| other.fingerprint.0 == value);
     let mut found: Vec<usize> = inputs.filter_map(|part| place(&part.value)).collect();
-    let mut seen = indexmap::IndexSet::new();
+    let mut seen = IndexSet::new();
     found.retain(|at| seen.insert(*at));
     found
 }

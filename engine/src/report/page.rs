@@ -11,7 +11,7 @@ use super::markup::{show_line, show_time};
 use super::stage::ReportedState;
 use super::view::{StageView, WorryView, find_last, parse_series, view_stage};
 use crate::store::layout::TOOL_VERSION;
-use crate::text::display::{format_count, format_duration};
+use crate::text::display::{count_noun, format_count, format_duration};
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -46,6 +46,17 @@ pub(crate) struct ReportPage {
     pub checks: usize,
     /// Those that are not fine.
     pub worries: usize,
+}
+
+impl ReportPage {
+    /// Whether there is something to worry about, in words.
+    #[must_use]
+    pub(crate) fn describe_worries(&self) -> String {
+        match self.worries {
+            0 => "nothing to worry about".to_owned(),
+            count => format!("{} to look at", count_noun(count, "check")),
+        }
+    }
 }
 
 /// Renders a report as one HTML page.

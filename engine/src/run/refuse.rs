@@ -48,8 +48,9 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
     }
     refuse_stages_of_others(runner, work)?;
     refuse_unsupported(runner.pipeline, work.iter().map(|planned| runner.stage(planned)))?;
-    let computes =
-        |planned: &&&PlannedStage| !matches!(runner.stage(planned).config, StageConfig::Command(_));
+    let computes = |planned: &&&PlannedStage| {
+        !matches!(runner.stage(planned).config, StageConfig::Command(_) | StageConfig::Report)
+    };
     if runner.execute.is_none() && work.iter().any(|planned| computes(&planned)) {
         let help = "rebuild with `--features cpu`";
         return Err(Error::usage("this program was built without an execution backend", help));

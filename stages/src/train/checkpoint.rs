@@ -1,11 +1,11 @@
-//! Saves and restores the resumable state: weights, moments, counters.
+//! Saves and restores the resumable state: weights, moments, counters. Where an average of the weights is published, a checkpoint's
+//! model is that average, and the weights that are trained lie beside the moments.
 //!
 //! A checkpoint is restored completely or refused. Training that continues with fresh moments, or only some of the old
 //! ones, would look normal and give other weights than the uninterrupted run.
 
 use std::path::Path;
 
-use burn_tensor::{Device, Tensor, TensorData};
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
@@ -15,8 +15,9 @@ use indexmap::IndexMap;
 
 use super::adamw::AdamW;
 use super::adapter_files::{self, AdapterFacts};
-use super::flat_tensors;
+use super::ema::WeightAverage;
 use super::guard::is_rewind_needed;
+use super::optimizer_file::{restore_optimizer, write_optimizer};
 use super::saving::Retention;
 use super::setup::TrainingSetup;
 use super::state::{TrainingCounters, TrainingState};
@@ -25,8 +26,6 @@ use crate::failure::{self, stage_failure};
 use crate::job::find_input_folder;
 use crate::model::Model;
 
-/// File with the moments of the optimizer.
-const OPTIMIZER: &str = "optimizer.safetensors";
 /// File with the counters.
 const COUNTERS: &str = "state.json";
 
@@ -56,16 +55,19 @@ pub(crate) fn open_training_state(
 /// The state before the first update, with the moments of the parent if they are carried over.
 pub(super) fn build_fresh_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Result<TrainingState, Failure> {
     let model = start_model(job, setup)?;
-    let mut optimizer = AdamW::new(&setup.config.optimizer, &model)
+    let average = setup.config.ema.map(|decay| WeightAverage::new(decay, &model));
+    let optimizer = AdamW::new(&setup.config.optimizer, &model)
         .map_err(|e| failure::input_failure(e, "name a part of a parameter's name, or its group"))?;
     let mut counters = TrainingCounters::default();
     if setup.config.branch.is_some_and(|branch| branch.carries_optimizer) {
         let folder = find_input_folder(job, &InputRole::From)?;
-        restore_moments(folder, &mut optimizer, &model.device())?;
-        let before = read_counters(folder)?;
-        counters.carried = before.count_optimizer_updates();
+        counters.carried = read_counters(folder)?.count_optimizer_updates();
+        return restore_optimizer(
+            folder,
+            TrainingState { step: 0, saved: 0, model, optimizer, average, counters },
+        );
     }
-    Ok(TrainingState { step: 0, saved: 0, model, optimizer, counters })
+    Ok(TrainingState { step: 0, saved: 0, model, optimizer, average, counters })
 }
 
 /// The model before the first update: the parent's, with an adapter that is new or another stage's.
@@ -95,17 +97,10 @@ pub(crate) fn save_checkpoint(
     };
     match (&setup.adapter, retention) {
         // The weights are the parent's.
-        (Some(facts), Retention::Replaced) => facts.write(&mut writer, &state.model)?,
+        (Some(facts), Retention::Replaced) => facts.write(&mut writer, &state.published_model()?)?,
         _ => setup.write_artifact(state, &mut writer)?,
     }
-    let mut moments = Vec::new();
-    for (name, m) in &state.optimizer.moments {
-        moments.push((format!("first.{name}"), copy_to_host(&m.first)?));
-        moments.push((format!("second.{name}"), copy_to_host(&m.second)?));
-    }
-    let mut file = writer.file(OPTIMIZER)?;
-    flat_tensors::write_flat_tensors(&mut file, &moments).map_err(stage_failure)?;
-    file.finish()?;
+    write_optimizer(state, &mut writer)?;
     let counters = serde_json::to_vec_pretty(&state.counters).map_err(stage_failure)?;
     writer.write(COUNTERS, &counters)?;
     let headline = format!("after update {}", state.step);
@@ -125,49 +120,12 @@ pub(super) fn restore_checkpoint(folder: &Path, fresh: TrainingState) -> Result<
         None => Model::open(folder, &device)?.backbone.computing_in(fresh.model.precision()),
     };
     let counters = read_counters(folder)?;
-    let mut optimizer = fresh.optimizer;
-    restore_moments(folder, &mut optimizer, &device)?;
     let step = counters.step;
-    Ok(TrainingState { step, saved: step, model, optimizer, counters })
+    let average = fresh.average.map(|average| average.restored(&model));
+    restore_optimizer(folder, TrainingState { step, saved: step, model, average, counters, ..fresh })
 }
 
 fn read_counters(folder: &Path) -> Result<TrainingCounters, Failure> {
     let bytes = std::fs::read(folder.join(COUNTERS)).map_err(stage_failure)?;
     serde_json::from_slice(&bytes).map_err(stage_failure)
-}
-
-/// Restores all moments, matched by parameter name.
-fn restore_moments(folder: &Path, optimizer: &mut AdamW, device: &Device) -> Result<(), Failure> {
-    let mut saved = flat_tensors::read_flat_tensors(&folder.join(OPTIMIZER)).map_err(stage_failure)?;
-    for (name, moments) in &mut optimizer.moments {
-        let n = moments.first.dims()[0];
-        moments.first = take_tensor(&mut saved, &format!("first.{name}"), n, device)?;
-        moments.second = take_tensor(&mut saved, &format!("second.{name}"), n, device)?;
-    }
-    if let Some((name, _)) = saved.first() {
-        return Err(stage_failure(format!("the optimizer state has an unexpected tensor `{name}`")));
-    }
-    Ok(())
-}
-
-fn take_tensor(
-    saved: &mut IndexMap<String, Vec<f32>>,
-    name: &str,
-    n: usize,
-    device: &Device,
-) -> Result<Tensor<1>, Failure> {
-    let values = saved
-        .shift_remove(name)
-        .filter(|values| values.len() == n)
-        .ok_or_else(|| stage_failure(format!("the optimizer state has no tensor `{name}` of {n} values")))?;
-    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-        let what =
-            format!("tensor `{name}` of the optimizer state has a value that is not finite at index {at}");
-        return Err(stage_failure(what));
-    }
-    Ok(Tensor::from_data(TensorData::new(values, [n]), device))
-}
-
-fn copy_to_host(x: &Tensor<1>) -> Result<Vec<f32>, Failure> {
-    x.clone().try_into_vec_as::<f32>().map_err(|e| stage_failure(e.to_string()))
 }

@@ -180,13 +180,13 @@ impl<'a> TrainingSetup<'a> {
         task
     }
 
-    /// The model to publish: the weights of `state`, with its adapter merged into them, with the parent's tokenizer, certificate and updated contract. It computes in f32,
+    /// The model to publish: the weights of `state`, or their average, with its adapter merged into them, with the parent's tokenizer, certificate and updated contract. It computes in f32,
     /// as in every stage that opens it, so that a probe says what `generate` will.
     pub(crate) fn artifact(&self, state: &TrainingState) -> Result<Model, Failure> {
         let canvas = self.rows.iter().filter_map(|(_, rows)| rows.artifact().summary().canvas).max();
         let Model { text, generation, certificate, .. } = &self.parent;
         Ok(Model {
-            backbone: state.model.clone().merged().map_err(stage_failure)?.computing_in(Precision::F32),
+            backbone: state.published_model()?.merged().map_err(stage_failure)?.computing_in(Precision::F32),
             contract: self.parent.contract.after_training(self.config, state.step, canvas),
             text: text.clone(),
             generation: generation.clone(),
@@ -202,7 +202,7 @@ impl<'a> TrainingSetup<'a> {
         writer: &mut ArtifactWriter,
     ) -> Result<(), Failure> {
         self.artifact(state)?.write(writer)?;
-        self.adapter.as_ref().map_or(Ok(()), |facts| facts.write(writer, &state.model))
+        self.adapter.as_ref().map_or(Ok(()), |facts| facts.write(writer, &state.published_model()?))
     }
 
     /// Lines for the summary of the stage: realized and declared share of every dataset.

@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::adamw::{AdamW, StepError, StepFacts, measure_weight_norm};
+use super::ema::WeightAverage;
 use super::gradient_sums::FlatGradients;
 use super::guard::GuardRecord;
 use super::held_out::HeldOutLoss;
@@ -21,6 +22,8 @@ pub(crate) struct TrainingState {
     pub model: Backbone,
     /// The optimizer's moments.
     pub optimizer: AdamW,
+    /// The average of the weights, if that is what is published.
+    pub average: Option<WeightAverage>,
     /// The counters for the metrics.
     pub counters: TrainingCounters,
 }
@@ -105,7 +108,16 @@ impl StageStart {
 }
 
 impl TrainingState {
-    /// Applies one update to the weights and the moments. Updates that were left out do not count for the moments.
+    /// The model that is measured, asked and published: the one that is trained, or its average.
+    ///
+    /// # Errors
+    /// Never in practice, because shapes do not change.
+    pub(crate) fn published_model(&self) -> Result<Backbone, Failure> {
+        let model = self.model.clone();
+        self.average.as_ref().map_or(Ok(model.clone()), |average| average.apply(model)).map_err(stage_failure)
+    }
+
+    /// Applies one update to the weights, the moments and the average. Updates that were left out do not count for the moments.
     pub(crate) fn apply(
         &mut self,
         gradients: FlatGradients,
@@ -114,6 +126,9 @@ impl TrainingState {
         let before = self.counters.count_optimizer_updates();
         let (model, facts) = self.optimizer.step(self.model.clone(), gradients, learning_rate, before)?;
         self.model = model;
+        if let Some(average) = &mut self.average {
+            average.update(&self.model, before + 1);
+        }
         self.step += 1;
         Ok(facts)
     }

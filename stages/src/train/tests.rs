@@ -281,7 +281,8 @@ fn a_gradient_that_is_not_finite_changes_no_bit() {
     let model = backbone();
     let optimizer = AdamW::new(&optimizer(0.1, &["norm"]), &model).unwrap();
     let counters = super::state::TrainingCounters::default();
-    let mut state = super::state::TrainingState { step: 0, saved: 0, model, optimizer, counters };
+    let mut state =
+        super::state::TrainingState { step: 0, saved: 0, model, optimizer, average: None, counters };
     let bits = |state: &super::state::TrainingState| {
         let weights = state.model.parameters().flat_map(|(_, p)| p.values().unwrap());
         let moments = state.optimizer.moments.values().flat_map(|m| [m.first.clone(), m.second.clone()]);

@@ -101,7 +101,7 @@ pub(super) fn validate(
     setup: &TrainingSetup<'_>,
     state: &mut TrainingState,
 ) -> Result<Validation, Failure> {
-    let found = Validation::measure(setup, &state.model, state.step)?;
+    let found = Validation::measure(setup, &state.published_model()?, state.step)?;
     // What is not finite is no metric: it ends the stage right below.
     if found.is_finite() {
         let mut line = serde_json::json!({ "step": state.step - 1, "held_out_loss": found.losses() });

@@ -1,27 +1,10 @@
 //! Threads, memory, terminal and locale of the machine.
 
-use std::fs;
 use std::io::IsTerminal;
 
 use super::DoctorFindings;
 use crate::text::display::format_bytes;
-
-/// System, threads and memory, as far as they are known, by name.
-pub(in crate::cli) fn describe_machine() -> Vec<(&'static str, String)> {
-    let threads = std::thread::available_parallelism().ok();
-    let memory = read_memory().map(|(total, _)| ("memory", format_bytes(total)));
-    [("system", describe_system())]
-        .into_iter()
-        .chain(threads.map(|threads| ("threads", threads.to_string())))
-        .chain(memory)
-        .collect()
-}
-
-fn describe_system() -> String {
-    let system = rustix::system::uname();
-    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
-    [system.sysname(), system.release(), system.machine()].map(text).join(" ")
-}
+use crate::text::machine::{describe_system, read_memory};
 
 pub(super) fn inspect_machine(findings: &mut DoctorFindings) {
     findings.add_fine("system", describe_system());
@@ -36,16 +19,6 @@ pub(super) fn inspect_machine(findings: &mut DoctorFindings) {
         None => findings.add_note("memory", "unknown on this system"),
     }
     inspect_terminal(findings);
-}
-
-/// Total and available memory in bytes; `None` on systems without `/proc/meminfo`.
-fn read_memory() -> Option<(u64, u64)> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
-    };
-    Some((field("MemTotal:")?, field("MemAvailable:")?))
 }
 
 fn inspect_terminal(findings: &mut DoctorFindings) {

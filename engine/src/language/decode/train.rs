@@ -40,6 +40,10 @@ impl Decoder<'_> {
             batch: decode_batch(record.child("batch")?)?,
             steps,
             optimizer: decode_optimizer(record.child("optimizer")?)?,
+            ema: match record.child("ema") {
+                Some(ema) => Some(ema.number("decay")?),
+                None => None,
+            },
             learning_rate: decode_learning_rate(record.child("learning-rate")?)?,
             checkpoint: decode_checkpoint(record.child("checkpoint")?)?,
             guard: decode_guard(record.child("guard")?)?,

@@ -1,9 +1,19 @@
-//! Which states of a training are kept for good.
+//! Which states of a training are kept for good, and which weights are published.
 
 use crate::pipeline::config::TrainConfig;
 use crate::pipeline::config::learning_rate::LearningRateShape;
 
 impl TrainConfig {
+    /// What the stage called `name` publishes, if it is not its last weights.
+    #[must_use]
+    pub fn describe_published(&self, name: &str) -> Option<String> {
+        self.ema.map(|decay| {
+            format!(
+                "`{name}` publishes the moving average of its weights (ema, decay {decay}), not the last ones"
+            )
+        })
+    }
+
     /// Whether the state after `done` updates is kept for good: as `permanent` says, and where a training with more `steps` could go on.
     #[must_use]
     pub fn keeps_for_good(&self, done: u64) -> bool {

@@ -8,6 +8,7 @@ pub use crate::pipeline::config::guard::{
     DivergenceSettings, GuardAction, GuardSettings, NonFiniteGuard, SpikeGuard,
 };
 use crate::pipeline::config::learning_rate::LearningRate;
+pub use crate::pipeline::config::precision::ComputeFormat;
 use crate::pipeline::config::sample::{BenchmarkSettings, ExactMatch, Prompt};
 use crate::pipeline::config::teacher::TeacherSettings;
 use crate::pipeline::role::InputRole;
@@ -37,6 +38,8 @@ pub struct TrainConfig {
     pub steps: u64,
     /// AdamW and gradient clipping.
     pub optimizer: OptimizerSettings,
+    /// Decay of the moving average of the weights that is published in their place; `None`: the last weights are.
+    pub ema: Option<f64>,
     /// Learning rate of every update.
     pub learning_rate: LearningRate,
     /// When resumable checkpoints are written. Not part of the fingerprint.
@@ -53,15 +56,6 @@ pub struct TrainConfig {
     pub recompute: bool,
     /// The format to which products round their factors. Everything else is f32.
     pub compute: ComputeFormat,
-}
-
-/// A format of the factors of products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ComputeFormat {
-    /// They are not rounded.
-    F32,
-    /// They are rounded to bf16.
-    Bf16,
 }
 
 impl TrainConfig {

@@ -1,0 +1,118 @@
+//! The file of the optimizer in a checkpoint: two moments of every parameter that is trained, and the parameter itself where the model
+//! of the checkpoint is an average. Tensors are flat f32, sorted by name, written and restored one at a time.
+//!
+//! Unlike [`crate::weights`], this trusts the file: only what the store has verified byte by byte is read here.
+
+use std::path::Path;
+
+use burn_tensor::{Device, Tensor, TensorData};
+use fmflow_engine::error::Failure;
+use fmflow_engine::store::ArtifactWriter;
+use indexmap::IndexMap;
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+
+use super::state::TrainingState;
+use crate::failure::stage_failure;
+use crate::weights::write_f32_tensors;
+
+/// Name of the file.
+const OPTIMIZER: &str = "optimizer.safetensors";
+/// What is before the name of a parameter: in its first moment, in its second one, and where it is trained but not published.
+const PREFIXES: [&str; 3] = ["first.", "second.", TRAINED];
+const TRAINED: &str = "trained.";
+
+/// Writes the moments of `state`, and what is trained if the model that is saved is an average.
+///
+/// # Errors
+/// If the store or the device fails.
+pub(super) fn write_optimizer(state: &TrainingState, writer: &mut ArtifactWriter) -> Result<(), Failure> {
+    let all = collect_tensors(state);
+    let layout: Vec<_> = all.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect();
+    let mut file = writer.file(OPTIMIZER)?;
+    write_f32_tensors(&mut file, &layout, |name| {
+        all[name].clone().try_into_vec_as::<f32>().map_err(|e| std::io::Error::other(e.to_string()))
+    })
+    .map_err(stage_failure)?;
+    file.finish()?;
+    Ok(())
+}
+
+/// All tensors of the file on the device, sorted by name.
+fn collect_tensors(state: &TrainingState) -> IndexMap<String, Tensor<1>> {
+    let [first, second, trained] = PREFIXES;
+    let mut all = IndexMap::new();
+    for (name, moments) in &state.optimizer.moments {
+        all.insert(format!("{first}{name}"), moments.first.clone());
+        all.insert(format!("{second}{name}"), moments.second.clone());
+    }
+    if state.average.is_some() {
+        all.extend(
+            state.model.trained().map(|(name, parameter)| (format!("{trained}{name}"), parameter.flat())),
+        );
+    }
+    all.sort_keys();
+    all
+}
+
+/// Restores what the file in `folder` has into `state`, whose model is that of the folder: all moments, matched by the names of
+/// parameters, and what is trained if that model is an average.
+///
+/// # Errors
+/// If the file cannot be read, or a tensor is missing, left over, of another size or not finite.
+pub(super) fn restore_optimizer(folder: &Path, mut state: TrainingState) -> Result<TrainingState, Failure> {
+    let bytes = std::fs::read(folder.join(OPTIMIZER)).map_err(stage_failure)?;
+    let mut saved = Saved::parse(&bytes, state.model.device())?;
+    for (name, moments) in &mut state.optimizer.moments {
+        let n = moments.first.dims()[0];
+        moments.first = saved.take("first.", name, n)?;
+        moments.second = saved.take("second.", name, n)?;
+    }
+    if saved.names.iter().any(|name| name.starts_with(TRAINED)) {
+        let mut trained = IndexMap::new();
+        for (name, parameter) in state.model.trained() {
+            trained.insert(name.to_owned(), saved.take(TRAINED, name, parameter.count())?);
+        }
+        let restored = state.model.map_trained(|name, parameter| parameter.map(|_| trained[name].clone()));
+        state.model = restored.map_err(stage_failure)?;
+    }
+    match saved.names.first() {
+        Some(name) => Err(stage_failure(format!("the optimizer state has an unexpected tensor `{name}`"))),
+        None => Ok(state),
+    }
+}
+
+/// The file, and the names of tensors that were not taken yet.
+struct Saved<'a> {
+    tensors: SafeTensors<'a>,
+    names: Vec<String>,
+    device: Device,
+}
+
+impl<'a> Saved<'a> {
+    fn parse(bytes: &'a [u8], device: Device) -> Result<Self, Failure> {
+        let tensors = SafeTensors::deserialize(bytes).map_err(stage_failure)?;
+        let mut names: Vec<String> = tensors.names().into_iter().map(str::to_owned).collect();
+        names.sort();
+        Ok(Self { tensors, names, device })
+    }
+
+    /// The tensor of `n` values for the parameter `of`.
+    fn take(&mut self, prefix: &str, of: &str, n: usize) -> Result<Tensor<1>, Failure> {
+        let name = format!("{prefix}{of}");
+        let missing = || stage_failure(format!("the optimizer state has no tensor `{name}` of {n} values"));
+        let view = self.tensors.tensor(&name).map_err(|_| missing())?;
+        if view.dtype() != Dtype::F32 || view.shape() != [n] {
+            return Err(missing());
+        }
+        let values: Vec<f32> = view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let what = format!(
+                "tensor `{name}` of the optimizer state has a value that is not finite at index {at}"
+            );
+            return Err(stage_failure(what));
+        }
+        self.names.retain(|other| *other != name);
+        Ok(Tensor::from_data(TensorData::new(values, [n]), &self.device))
+    }
+}

@@ -19,7 +19,7 @@ evaluate "code" {
 fn project(evaluation: &str) -> Project {
     let project = Project::tiny();
     project.write("problems.jsonl", include_str!("../cases/data/problems.jsonl"));
-    let sampler = "sampler \"random\" kind=\"euler\" steps=4 temperature=1\n";
+    let sampler = "sampler \"random\" kind=\"euler\" passes=4 temperature=1\n";
     let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
     project.write("tiny.kdl", &format!("{text}\n{sampler}{evaluation}"));
     project
@@ -359,7 +359,7 @@ fn two_evaluations_are_compared_problem_by_problem() {
         project(&EVALUATION.replace("\"sft\"", "\"flow\" \"sft\"").replace("samples=40", "samples=2"));
     project.fmflow(&["run", "tiny.kdl", "--until", "code"]).ok();
     let (before, _) = report(&project);
-    project.edit("tiny.kdl", "kind=\"euler\" steps=4", "kind=\"euler\" steps=8");
+    project.edit("tiny.kdl", "kind=\"euler\" passes=4", "kind=\"euler\" passes=8");
     project.edit("tiny.kdl", "new-tokens=8", "new-tokens=12");
     project.fmflow(&["run", "tiny.kdl", "--until", "code"]).ok();
     let (after, _) = report(&project);
@@ -368,7 +368,7 @@ fn two_evaluations_are_compared_problem_by_problem() {
     };
     let answer = diff(&["diff", "code@1", "code"]);
     let names: Vec<_> = answer["differences"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
-    assert_eq!(names, ["benchmark.0.new-tokens", "benchmark.0.sampler.steps"]);
+    assert_eq!(names, ["benchmark.0.new-tokens", "benchmark.0.sampler.passes"]);
     let measures = answer["measures"].as_array().unwrap();
     assert_eq!(measures.len(), 2);
     for (at, checkpoint) in ["flow", "sft"].iter().enumerate() {

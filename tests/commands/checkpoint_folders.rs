@@ -48,7 +48,7 @@ train "more" from="again" {
     learning-rate peak=1e-3 final=1e-4 shape="cosine"
     steps 2
 }
-sampler "parallel" kind="confidence" steps=2 temperature=0
+sampler "parallel" kind="confidence" passes=2 temperature=0
 evaluate "likelihood" { checkpoint "again"; held-out dataset="text" rows="text" times=4 }
 generate "samples" from="again" sampler="parallel" { chat "first: a b c" }
 export "back" from="again" format="huggingface" dtype="DTYPE" shard-size="16KiB"

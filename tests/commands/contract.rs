@@ -25,7 +25,7 @@ train "more" from="old" {
     steps 2
     learning-rate peak=1e-3 final=1e-4 shape="cosine"
 }
-sampler "parallel" kind="confidence" steps=2 temperature=0
+sampler "parallel" kind="confidence" passes=2 temperature=0
 evaluate "likelihood" { checkpoint "old" "more"; held-out dataset="text" rows="text" times=4 }
 generate "samples" from="old" sampler="parallel" { chat "first: a b c" }
 "#;

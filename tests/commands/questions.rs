@@ -62,7 +62,7 @@ mod evaluated {
 
     use super::*;
 
-    const SAMPLER: &str = "\nsampler \"random\" kind=\"euler\" steps=4 temperature=1\n";
+    const SAMPLER: &str = "\nsampler \"random\" kind=\"euler\" passes=4 temperature=1\n";
 
     const NEXT: &str = "sampler \"next\" kind=\"autoregressive\" temperature=1\n";
 

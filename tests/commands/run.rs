@@ -32,9 +32,9 @@ fn a_rerun_only_runs_stages_that_an_edit_affects() {
     project.edit("tiny.kdl", "log every=5", "log every=50");
     assert_eq!(stale(&project), Vec::<String>::new(), "the log interval changes no result");
 
-    project.edit("tiny.kdl", "steps=2 temperature=0", "steps=3 temperature=0");
+    project.edit("tiny.kdl", "passes=2 temperature=0", "passes=3 temperature=0");
     assert_eq!(stale(&project), ["answers", "samples"]);
-    project.fmflow(&["plan", "tiny.kdl"]).ok().says("steps").says("2").says("3");
+    project.fmflow(&["plan", "tiny.kdl"]).ok().says("passes").says("2").says("3");
 
     project.edit("tiny.kdl", "shift #false", "shift #true");
     assert_eq!(stale(&project), ["flow", "sft", "likelihood", "answers", "samples"]);
@@ -319,7 +319,7 @@ train "annealed" from="sft" use="common" {
 }
 generate "parts" from="sft" { prompt "The river" sampler="two" new-tokens=9 }
 generate "ordered" from="annealed" { prompt "The river" sampler="two" new-tokens=9 }
-sampler "two" kind="euler" steps=3 block=2
+sampler "two" kind="euler" passes=3 block=2
 "#;
     project.write("tiny.kdl", &text);
     project

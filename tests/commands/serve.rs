@@ -163,7 +163,7 @@ fn list_requests() -> Vec<(&'static str, Value, Vec<&'static str>)> {
         ),
         (
             text,
-            json!({"model": "sft", "prompt": "The model", "max_tokens": 30, "sampler": "euler", "steps": 6,
+            json!({"model": "sft", "prompt": "The model", "max_tokens": 30, "sampler": "euler", "passes": 6,
                 "temperature": 1, "seed": 18446744073709551615_u64}),
             vec![
                 "sft",
@@ -174,7 +174,7 @@ fn list_requests() -> Vec<(&'static str, Value, Vec<&'static str>)> {
                 "--seed",
                 "18446744073709551615",
                 "--sampler",
-                "euler steps=6 temperature=1",
+                "euler passes=6 temperature=1",
             ],
         ),
         (
@@ -258,7 +258,7 @@ fn what_is_watched_is_the_answer() {
         server.told
     );
     for sampler in
-        ["threshold threshold=0.3", "confidence steps=4", "edit threshold=0.3 revise=0.2", "euler steps=5"]
+        ["threshold threshold=0.3", "confidence passes=4", "edit threshold=0.3 revise=0.2", "euler passes=5"]
     {
         let body = json!({"prompt": "The river", "max_tokens": 12, "sampler": sampler});
         let events = server.stream("/watch", body.clone());
@@ -294,7 +294,7 @@ fn what_does_not_fit_the_checkpoint_is_told() {
         (json!({"max_tokens": 4096}), "context"),
         (json!({"prompt": ""}), "at least one letter"),
         (json!({"prompt": "river ".repeat(200)}), "but the context has 128"),
-        (json!({"sampler": "confidence"}), "steps"),
+        (json!({"sampler": "confidence"}), "passes"),
         (json!({"sampler": "nobody"}), "nobody"),
         (json!({"threshold": 7}), "must be"),
         (json!({"temperature": -1}), "temperature"),
@@ -302,8 +302,11 @@ fn what_does_not_fit_the_checkpoint_is_told() {
         (json!({"sampler": format!("threshold threshold={}", "1".repeat(2000))}), "letters"),
         (json!({"sampler": "autoregressive", "suffix": "x"}), "predicts each token in place"),
         (json!({"top_k": "a\" b=\"c"}), "top-k"),
-        (json!({"sampler": "confidence", "steps": 1_000_000}), "are 1000000 passes; a server makes at most"),
-        (json!({"sampler": "euler", "steps": 9000, "block": 2}), "in each of 2 blocks are 18000 passes"),
+        (
+            json!({"sampler": "confidence", "steps": 1_000_000}),
+            "1000000 for an answer, and a server makes at most",
+        ),
+        (json!({"sampler": "euler", "passes": 9000, "block": 2}), "in each of 2 blocks: 18000 for an answer"),
     ] {
         let found = text(more.clone());
         assert!(found.contains(expected), "{more}\n{found}");
@@ -339,7 +342,7 @@ fn what_cannot_be_served_is_told_at_once() {
         (&["tiny.kdl"][..], 2, "which of its stages?"),
         (&["nowhere"], 2, "there is no folder or file nowhere"),
         (&["tiny.kdl", "sft", "tiny.kdl", "sft"], 2, "two checkpoints are called `sft`"),
-        (&["tiny.kdl", "sft", "--sampler", "confidence"], 2, "steps"),
+        (&["tiny.kdl", "sft", "--sampler", "confidence"], 2, "passes"),
         (&["tiny.kdl", "sft", "--keys", "no-keys"], 8, "line 1 does not begin with a SHA-256"),
         (&["tiny.kdl", "sft", "--keys", "no-file"], 8, "no-file"),
         (&["tiny.kdl", "sft", "--host", "256.0.0.1"], 8, "cannot find the address"),

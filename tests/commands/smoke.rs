@@ -93,8 +93,8 @@ mixture "texts" {
 mixture "chats" { dataset "pairs"; dataset "talks" weight=3 }
 scheduler "curve" kind="cosine"
 path "mixed" scheduler="curve" { source "mask" weight=3; source "uniform" weight=1 }
-sampler "blocks" kind="euler" steps=64 block=48
-sampler "jumps" kind="euler" steps=256
+sampler "blocks" kind="euler" passes=64 block=48
+sampler "jumps" kind="euler" passes=256
 convert "flow" from="base" {
     mask-token 151669
     time-conditioning "adaln" rank=64

@@ -15,7 +15,7 @@ use serde_json::Value;
 /// Requests of a stage, with samplers that draw.
 const STAGE: &str = r#"
 sampler "drawn" kind="threshold" threshold=0.3 temperature=1 block=4
-sampler "simulated" kind="euler" steps=4
+sampler "simulated" kind="euler" passes=4
 sampler "next" kind="autoregressive" temperature=1
 generate "more" from="sft" sampler="drawn" {
     prompt "The river" new-tokens=9
@@ -205,10 +205,10 @@ fn what_cannot_be_asked_is_told_with_a_fix() {
         (&[".", "sft", "--prompt", "a"], 2, "is a folder, which has no stage"),
         (&["tiny.kdl", "sft", "--prompt", ""], 2, "at least one letter"),
         (&["tiny.kdl", "sft", "--prompt", "a", "--sampler", "nobody"], 2, "nobody"),
-        (&["tiny.kdl", "sft", "--prompt", "a", "--sampler", "confidence"], 2, "steps"),
+        (&["tiny.kdl", "sft", "--prompt", "a", "--sampler", "confidence"], 2, "passes"),
         (&["tiny.kdl", "sft", "--prompt", "a", "--sampler", "threshold", "threshold=7"], 2, "must be"),
         (&["tiny.kdl", "sft", "--prompt", "a", "--sampler", "threshold", "so"], 2, "no setting of a sampler"),
-        (&["tiny.kdl", "ar", "--prompt", "a", "--sampler", "confidence", "steps=2"], 2, "autoregressive"),
+        (&["tiny.kdl", "ar", "--prompt", "a", "--sampler", "confidence", "passes=2"], 2, "autoregressive"),
         (&["tiny.kdl", "sft", "--prompt", "a", "--new-tokens", "4096"], 2, "context"),
         (&["tiny.kdl", "sft", "--prompt", "a", "--length", "4"], 2, "`--length` is that of a gap"),
         (&["tiny.kdl", "sft", "--prefix", "a"], 2, "--length"),
@@ -245,8 +245,17 @@ fn an_export_is_asked_like_the_checkpoint() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
     }
-    let asked =
-        ["--chat", "--prompt", "first: a b c", "--seed", "5", "--sampler", "confidence", "steps=2", "temp=1"];
+    let asked = [
+        "--chat",
+        "--prompt",
+        "first: a b c",
+        "--seed",
+        "5",
+        "--sampler",
+        "confidence",
+        "passes=2",
+        "temp=1",
+    ];
     let (own, copied) =
         (answers(&[&["tiny.kdl", "sft"], &asked[..]].concat()), answers(&[&["copied"], &asked[..]].concat()));
     assert_eq!(own["answers"], copied["answers"]);
@@ -285,7 +294,7 @@ fn a_chat_changes_its_settings_and_forgets_what_is_undone() {
         "/sampler\n/sampler confidence passes=3 temp=1\n/passes 2\n/temp 0.5\n/seed 9\n/sampler\n/help\n",
     );
     assert!(listed.stderr.contains("\nthreshold threshold=0.9\n"), "{}", listed.stderr);
-    assert!(listed.stderr.contains("\nconfidence steps=2 temperature=0.5\n"), "{}", listed.stderr);
+    assert!(listed.stderr.contains("\nconfidence passes=2 temperature=0.5\n"), "{}", listed.stderr);
     assert!(listed.stderr.contains("/infill BEFORE") && listed.stdout.is_empty());
     let gap = ask("/sampler drawn\n/length 2..6\n/seed 3\n/infill The [...] end\n");
     assert_eq!(gap.stdout, format!("{}\n", samples("more")[2]["text"].as_str().unwrap()));
@@ -320,11 +329,11 @@ fn samplers_are_measured_on_questions() {
     assert_eq!((&found["questions"], &found["samplers"][0]["exact"]), (&2.into(), &1.into()), "{found:#}");
     assert_eq!(found["samplers"][0]["tokens"], tokens, "{found:#}");
     let grid =
-        bench(&["--sampler", "threshold threshold=0.5,0.9 block=2,4", "--sampler", "confidence steps=2"])
+        bench(&["--sampler", "threshold threshold=0.5,0.9 block=2,4", "--sampler", "confidence passes=2"])
             .ok();
     assert_eq!(grid.stdout.matches("threshold=").count(), 4, "{}", grid.stdout);
     assert!(
-        grid.stdout.contains("confidence steps=2") && grid.stdout.contains("exact match"),
+        grid.stdout.contains("confidence passes=2") && grid.stdout.contains("exact match"),
         "{}",
         grid.stdout
     );

@@ -125,7 +125,7 @@ fn of_two_answers_in_a_row_both_are_learned_and_asked() {
     });
     project.edit("tiny.kdl", "chat user=\"q\" assistant=\"a\"", "chat messages=\"messages\"");
     let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
-    let ask = "sampler \"s\" kind=\"confidence\" steps=4\nevaluate \"e\" { checkpoint \"sft\"; exact-match dataset=\"d\" sampler=\"s\" }\n";
+    let ask = "sampler \"s\" kind=\"confidence\" passes=4\nevaluate \"e\" { checkpoint \"sft\"; exact-match dataset=\"d\" sampler=\"s\" }\n";
     project.write("tiny.kdl", &(text + ask));
     project
         .fmflow(&["check", "tiny.kdl"])

@@ -139,7 +139,7 @@ const SLIPS: &[(&str, &str)] = &[
          train \"sft\" from",
     ),
     (
-        "sampler \"parallel\" kind=\"confidence\" steps=2",
+        "sampler \"parallel\" kind=\"confidence\" passes=2",
         "sampler \"parallel\" kind=\"speculative\" stride=3",
     ),
     ("train \"pretrain\" from=\"flow\"", "train \"pretrain\" from=\"flow\" at=100"),

@@ -292,3 +292,29 @@ proptest! {
         let _ = render_drawings(&checked.diagnostics, DrawingStyle::PLAIN);
     }
 }
+
+/// The name that a field had before names the same field, in a file and on the command line.
+#[test]
+fn an_old_name_is_the_same_field_and_told() {
+    let told = |text: &str, setting: Option<&str>| {
+        let text = format!("pipeline \"p\" seed=1\n{text}\n");
+        let settings = setting.map(str::to_owned).into_iter().collect();
+        let checked =
+            check_text("p.kdl", &text, Path::new("."), &CheckOptions { settings, ..CheckOptions::default() });
+        render_concise_lines(&checked.diagnostics)
+    };
+    let (new, old) = ("sampler \"s\" kind=\"euler\" passes=0", "sampler \"s\" kind=\"euler\" steps=0");
+    let renamed = "warning[old-name]: `steps` of `sampler` is called `passes` now";
+    assert!(!told(new, None).contains("old-name"));
+    assert!(told(old, None).contains(renamed) && told(old, None).contains("error[out-of-range]"));
+    // Either name of the setting replaces either name in the file.
+    for file in [new, old] {
+        for setting in ["sampler.s.passes=3", "sampler.s.steps=3"] {
+            let found = told(file, Some(setting));
+            assert_eq!(found.matches("error[").count(), 1, "only `no-stages`: {file} {setting}: {found}");
+            assert_eq!(found.contains(renamed), setting.contains("steps"), "{file} {setting}: {found}");
+        }
+    }
+    let twice = told("sampler \"s\" kind=\"euler\" passes=3 steps=4", None);
+    assert!(twice.contains("`passes` is written twice"), "{twice}");
+}

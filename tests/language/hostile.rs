@@ -60,7 +60,7 @@ fn long_lines_are_not_echoed() {
 fn non_finite_and_too_large_numbers_are_reported() {
     says("pipeline \"x\" { machine mfu=#inf; }", "mfu");
     let drawn = |value: &str| {
-        let text = format!("sampler \"s\" kind=\"euler\" steps=1 temperature={value}");
+        let text = format!("sampler \"s\" kind=\"euler\" passes=1 temperature={value}");
         render_drawings(&checked(&text).diagnostics, DrawingStyle::PLAIN)
     };
     assert!(drawn("#inf").contains("this is infinite"), "{}", drawn("#inf"));

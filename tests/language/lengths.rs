@@ -24,7 +24,7 @@ fn checkpoint(folder: &Path) {
 const FOLDER: &str = r#"pipeline "p" seed=1
 fetch "model" from="./model"
 convert "flow" from="model"
-sampler "c" kind="confidence" steps=4
+sampler "c" kind="confidence" passes=4
 sampler "left" kind="autoregressive"
 "#;
 
@@ -132,7 +132,7 @@ fn steps_are_held_against_the_blocks_that_the_checkpoint_was_trained_with() {
         "objective \"flow\" path=\"masked\" loss=\"cross-entropy\"\n",
         "objective \"flow\" path=\"masked\" loss=\"cross-entropy\"\n    attention \"block\" size=4\n",
     );
-    let text = text.replace("kind=\"confidence\" steps=2", "kind=\"confidence\" steps=6");
+    let text = text.replace("kind=\"confidence\" passes=2", "kind=\"confidence\" passes=6");
     let check = |text: &str| {
         render_concise_lines(
             &check_text("c.kdl", text, Path::new(env!("CARGO_MANIFEST_DIR")), &CheckOptions::default())
@@ -141,11 +141,12 @@ fn steps_are_held_against_the_blocks_that_the_checkpoint_was_trained_with() {
     };
     let found = check(&text);
     assert!(
-        found.contains("sampler `parallel` takes 6 steps for 4 tokens") && found.contains("write `steps=4`"),
+        found.contains("sampler `parallel` takes 6 passes for 4 tokens")
+            && found.contains("write `passes=4`"),
         "{found}"
     );
     assert!(
-        !check(&pages.replace("steps=2", "steps=6")).contains("more-steps"),
+        !check(&pages.replace("passes=2", "passes=6")).contains("more-steps"),
         "a canvas of 6 takes 6 steps"
     );
 }
@@ -170,7 +171,7 @@ fn measurements_are_held_against_the_context_of_every_checkpoint() {
 
 #[test]
 fn a_folder_that_is_converted_already_is_fetched_under_the_same_name() {
-    let text = "pipeline \"p\" seed=1\nconvert \"flow\" from=\"./stored\"\nsampler \"c\" kind=\"confidence\" steps=4\ngenerate \"g\" from=\"flow\" sampler=\"c\" { prompt \"a\" }\n";
+    let text = "pipeline \"p\" seed=1\nconvert \"flow\" from=\"./stored\"\nsampler \"c\" kind=\"confidence\" passes=4\ngenerate \"g\" from=\"flow\" sampler=\"c\" { prompt \"a\" }\n";
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/check");
     let check = |text: &str| {
         render_concise_lines(&check_text("c.kdl", text, &folder, &CheckOptions::default()).diagnostics)

@@ -29,8 +29,8 @@ pub(crate) fn kernels(name: &str) -> Option<(EulerKernel, textbook::Kernel)> {
     }
 }
 
-pub(crate) fn sampler(steps: usize) -> Sampler {
-    let kind = SamplerKind::Euler { steps, kernel: EulerKernel::Exact };
+pub(crate) fn sampler(passes: usize) -> Sampler {
+    let kind = SamplerKind::Euler { passes, kernel: EulerKernel::Exact };
     Sampler {
         name: "oracle".into(),
         kind,

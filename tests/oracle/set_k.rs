@@ -368,7 +368,7 @@ impl Decode {
     /// The canvas after each pass of the reference's schedule: ceil(open / passes left) positions in each.
     fn decode(&self, prompt: &[u32], backbone: &Backbone, mut posterior: Tracing<'_>) -> Vec<Vec<u32>> {
         let mut canvas = self.canvas(prompt);
-        let confidence = SamplerKind::Reveal { steps: self.steps, by: Certainty::Confidence };
+        let confidence = SamplerKind::Reveal { passes: self.steps, by: Certainty::Confidence };
         let even = Sampler { temperature: 1.0, ..sampler(confidence, SamplerCache::None) };
         let filter = LogitFilter::new(&even, &rules(backbone, self.mask));
         for block in self.blocks() {
@@ -409,7 +409,7 @@ impl Decode {
 
     /// The canvas after each pass of the sampler.
     fn sample(&self, prompt: &[u32], backbone: &Backbone, mut posterior: Tracing<'_>) -> Vec<Vec<u32>> {
-        let confidence = SamplerKind::Reveal { steps: self.steps, by: Certainty::Confidence };
+        let confidence = SamplerKind::Reveal { passes: self.steps, by: Certainty::Confidence };
         let (sampler, rules) = (sampler(confidence, SamplerCache::None), rules(backbone, self.mask));
         let mut canvases = [self.canvas(prompt)];
         let blocks = [self.blocks()];

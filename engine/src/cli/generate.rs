@@ -27,7 +27,7 @@ pub(super) struct GenerateArguments {
     /// A system turn before it
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
-    /// How text is sampled: a kind and its settings, or a sampler of the file [default: threshold 0.9 for masks, euler with 64 steps for
+    /// How text is sampled: a kind and its settings, or a sampler of the file [default: threshold 0.9 for masks, euler with 64 passes for
     /// other sources, autoregressive for a model that is]
     #[arg(long, value_name = "WORDS", num_args = 1..)]
     sampler: Vec<String>,

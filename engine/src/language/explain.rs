@@ -148,6 +148,9 @@ pub(crate) fn find_topics(subject: &str) -> Vec<Topic> {
 
 fn render_field_page(path: &str, field: &FieldSpec, node: &NodeSpec) -> String {
     let mut text = format!("{path}\n    {}\n    {}\n", field.doc, describe_field(field));
+    if let Some(was) = &field.was {
+        let _ = writeln!(text, "    called `{was}` before, which still works");
+    }
     if !field.aliases.is_empty() {
         let _ = writeln!(
             text,

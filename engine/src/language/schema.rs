@@ -70,6 +70,8 @@ pub struct FieldSpec {
     pub name: String,
     /// One or more sentences for `explain`.
     pub doc: String,
+    /// The name that it had before, which still works, with a warning.
+    pub was: Option<String>,
     /// Names that other tools use for it.
     pub aliases: Vec<String>,
     /// Accepted types; the first that accepts a value decides its canonical form.
@@ -111,6 +113,14 @@ pub struct FieldSpec {
     /// Whether it is part of the fingerprint. References are not, unless the table says so, because renaming a declaration
     /// must not make stages stale.
     pub semantic: bool,
+}
+
+impl FieldSpec {
+    /// Whether `name` is its name, or the one that it had before.
+    #[must_use]
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.was.as_deref() == Some(name)
+    }
 }
 
 /// Bounds of a range; each can be absent.
@@ -191,6 +201,12 @@ impl NodeSpec {
         let called = |field: &FieldSpec| field.name == name || field.name == "value" && self.name == name;
         self.fields().any(|field| called(field) && field.types.contains(&kind))
             || self.children.iter().any(|child| child.takes(name, kind))
+    }
+
+    /// The property that is called `name`, or was.
+    #[must_use]
+    pub(crate) fn property(&self, name: &str) -> Option<&FieldSpec> {
+        self.properties.iter().find(|field| field.is_called(name))
     }
 
     /// The child node called `name`.

@@ -2,6 +2,7 @@
 
 mod complete;
 mod entries;
+mod field_names;
 mod foreign_forms;
 mod missing_fields;
 mod traps;

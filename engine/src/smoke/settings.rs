@@ -104,8 +104,8 @@ fn shrink_sampler(sampler: &mut Sampler, changes: &mut Changes) {
         changes.lower("block", block, shrink_block(*block));
     }
     match &mut sampler.kind {
-        SamplerKind::Reveal { steps, .. } | SamplerKind::Euler { steps, .. } => {
-            changes.lower("passes", steps, PASSES);
+        SamplerKind::Reveal { passes, .. } | SamplerKind::Euler { passes, .. } => {
+            changes.lower("passes", passes, PASSES);
         }
         SamplerKind::Threshold { .. }
         | SamplerKind::EntropyBound { .. }

@@ -57,7 +57,7 @@ const KNOWN: &[&str] = &[
     "temperature",
     "top_p",
     "top_k",
-    "steps",
+    "passes",
     "threshold",
     "block",
 ];

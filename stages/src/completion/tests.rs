@@ -40,8 +40,8 @@ pub(super) fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
     }
 }
 
-pub(super) fn confidence(steps: usize) -> SamplerKind {
-    SamplerKind::Reveal { steps, by: Certainty::Confidence }
+pub(super) fn confidence(passes: usize) -> SamplerKind {
+    SamplerKind::Reveal { passes, by: Certainty::Confidence }
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn blocks_are_those_of_the_document_or_of_the_answer() {
 fn later_blocks_do_not_change_finished_ones() {
     for shift in [false, true] {
         let model = model(Attention::BlockCausal { block: 4 }, shift);
-        for kind in [confidence(2), SamplerKind::Euler { steps: 3, kernel: EulerKernel::Exact }] {
+        for kind in [confidence(2), SamplerKind::Euler { passes: 3, kernel: EulerKernel::Exact }] {
             for block in [None, Some(2)] {
                 let tokens = |length| {
                     let sampler = sampler(kind, block);
@@ -109,11 +109,11 @@ fn requests() -> Vec<CompletionRequest> {
 fn an_exact_cache_changes_no_token_of_any_sampler_in_any_batch() {
     let kinds = [
         confidence(3),
-        SamplerKind::Reveal { steps: 2, by: Certainty::Margin },
+        SamplerKind::Reveal { passes: 2, by: Certainty::Margin },
         SamplerKind::Threshold { threshold: 0.4 },
         SamplerKind::EntropyBound { bound: 1.0 },
         SamplerKind::Edit { threshold: 0.4, revise: 0.1 },
-        SamplerKind::Euler { steps: 3, kernel: EulerKernel::Exact },
+        SamplerKind::Euler { passes: 3, kernel: EulerKernel::Exact },
         SamplerKind::Autoregressive,
     ];
     for (attention, shift) in [
@@ -214,7 +214,7 @@ fn requests_that_join_and_leave_change_no_token_of_others() {
         confidence(3),
         SamplerKind::Threshold { threshold: 0.4 },
         SamplerKind::Edit { threshold: 0.4, revise: 0.1 },
-        SamplerKind::Euler { steps: 3, kernel: EulerKernel::Exact },
+        SamplerKind::Euler { passes: 3, kernel: EulerKernel::Exact },
         SamplerKind::Autoregressive,
     ];
     let caches = [SamplerCache::None, SamplerCache::Exact];

@@ -68,13 +68,13 @@ fn make_requests(model: &Model) -> Vec<CompletionRequest> {
 
 /// Samplers that suit the checkpoint, all with random draws.
 fn list_samplers(model: &Model) -> Result<Vec<Sampler>, Failure> {
-    let euler = SamplerKind::Euler { steps: 4, kernel: EulerKernel::Exact };
+    let euler = SamplerKind::Euler { passes: 4, kernel: EulerKernel::Exact };
     let kinds = match model.contract.kind {
         ModelKind::Autoregressive => vec![SamplerKind::Autoregressive],
         ModelKind::Flow if model.path()?.mask_share < 1.0 => vec![euler],
         ModelKind::Flow => vec![
-            SamplerKind::Reveal { steps: 3, by: Certainty::Confidence },
-            SamplerKind::Reveal { steps: 3, by: Certainty::Entropy },
+            SamplerKind::Reveal { passes: 3, by: Certainty::Confidence },
+            SamplerKind::Reveal { passes: 3, by: Certainty::Entropy },
             SamplerKind::Threshold { threshold: 0.5 },
             SamplerKind::EntropyBound { bound: 1.0 },
             SamplerKind::Edit { threshold: 0.5, revise: 0.1 },

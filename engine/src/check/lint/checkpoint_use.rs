@@ -239,7 +239,7 @@ fn autoregressive_sampler_on_flow(
     span: &Span,
 ) -> Diagnostic {
     let (sampler, checkpoint) = (&sampler.name, &checkpoint.name);
-    let help = "declare `sampler \"by-confidence\" kind=\"confidence\" steps=16` and write `sampler=\"by-confidence\"`";
+    let help = "declare `sampler \"by-confidence\" kind=\"confidence\" passes=16` and write `sampler=\"by-confidence\"`";
     let at = |code, message| Diagnostic::new(code, message).at(span, "an autoregressive sampler");
     match known.contract.shift {
         true => {
@@ -271,7 +271,7 @@ fn drafts_without_stride(
         "sampler `{name}` accepts drafts by the law of the next token, which `{checkpoint}` was not trained for"
     );
     let diagnostic = Diagnostic::new(Code::SamplerMismatch, message).at(span, "a speculative sampler").help(
-        "declare `sampler \"by-confidence\" kind=\"confidence\" steps=16` and write `sampler=\"by-confidence\"`, or train with strides",
+        "declare `sampler \"by-confidence\" kind=\"confidence\" passes=16` and write `sampler=\"by-confidence\"`, or train with strides",
     );
     known.show_fact(ContractFact::Attention, diagnostic, "trained without strides")
 }
@@ -291,7 +291,7 @@ fn sampler_without_masks(
         SamplerKind::Euler { .. } => {
             "write `kernel=\"rate\"` and `corrector \"div-free\" weight=1.0`, or remove `corrector`"
         }
-        _ => "declare `sampler \"simulated\" kind=\"euler\" steps=32` and write `sampler=\"simulated\"`",
+        _ => "declare `sampler \"simulated\" kind=\"euler\" passes=32` and write `sampler=\"simulated\"`",
     };
     let diagnostic =
         Diagnostic::new(Code::SamplerMismatch, message).at(span, "sees only masks as noise").help(help);

@@ -69,7 +69,7 @@ pub(super) fn check_measured_gaps(stage: &Stage, config: &EvaluateConfig, sink: 
             let place = stage.place(evaluate::NTH_BENCHMARK_SAMPLER.nth(at));
             sink.push(
                 unseen_suffix(&writing.sampler.name, place, "its gaps are filled by the prefix alone")
-                    .help("declare `sampler \"by-confidence\" kind=\"confidence\" steps=16` and write `sampler=\"by-confidence\"`, for flow checkpoints"),
+                    .help("declare `sampler \"by-confidence\" kind=\"confidence\" passes=16` and write `sampler=\"by-confidence\"`, for flow checkpoints"),
             );
         }
     }
@@ -84,7 +84,7 @@ fn unseen_suffix(sampler: &str, place: &Span, label: &str) -> Diagnostic {
 fn suffix_for_left_to_right(stage: &Stage, number: PromptNumber, sampler: &str) -> Diagnostic {
     let place = stage.place(generate::NTH_INFILL_SUFFIX.nth(number.number));
     unseen_suffix(sampler, place, "has no effect on the gap")
-        .help("declare `sampler \"by-confidence\" kind=\"confidence\" steps=16` and write `sampler=\"by-confidence\"`, or write `suffix=\"\"`")
+        .help("declare `sampler \"by-confidence\" kind=\"confidence\" passes=16` and write `sampler=\"by-confidence\"`, or write `suffix=\"\"`")
 }
 
 /// Reports text that is given to a checkpoint converted without a tokenizer.

@@ -4,14 +4,14 @@ use crate::pipeline::config::{GenerateConfig, Prompt, PromptKind};
 use crate::pipeline::field_path::{FieldPath, evaluate, generate, train};
 use crate::pipeline::stage::Stage;
 
-/// Paths of one use of a sampler: its name, and its settings `kind`, `block`, `cache` and `steps`.
+/// Paths of one use of a sampler: its name, and its settings `kind`, `block`, `cache` and `passes`.
 #[derive(Clone, Copy)]
 pub(super) struct SamplerPaths {
     pub(super) sampler: FieldPath,
     pub(super) kind: FieldPath,
     pub(super) block: FieldPath,
     pub(super) cache: FieldPath,
-    pub(super) steps: FieldPath,
+    pub(super) passes: FieldPath,
 }
 
 /// A request by its kind of node and its index among the requests of that kind: field paths count each kind from 0.
@@ -36,7 +36,7 @@ impl SamplerPaths {
             kind: evaluate::NTH_EXACT_MATCH_KIND.nth(number),
             block: evaluate::NTH_EXACT_MATCH_BLOCK.nth(number),
             cache: evaluate::NTH_EXACT_MATCH_CACHE.nth(number),
-            steps: evaluate::NTH_EXACT_MATCH_STEPS.nth(number),
+            passes: evaluate::NTH_EXACT_MATCH_PASSES.nth(number),
         }
     }
 
@@ -47,7 +47,7 @@ impl SamplerPaths {
             kind: evaluate::NTH_BENCHMARK_KIND.nth(number),
             block: evaluate::NTH_BENCHMARK_BLOCK.nth(number),
             cache: evaluate::NTH_BENCHMARK_CACHE.nth(number),
-            steps: evaluate::NTH_BENCHMARK_STEPS.nth(number),
+            passes: evaluate::NTH_BENCHMARK_PASSES.nth(number),
         }
     }
 
@@ -61,7 +61,7 @@ impl SamplerPaths {
             kind: generate::SAMPLER_KIND,
             block: generate::SAMPLER_BLOCK,
             cache: generate::SAMPLER_CACHE,
-            steps: generate::SAMPLER_STEPS,
+            passes: generate::SAMPLER_PASSES,
         };
         number_requests(&config.prompts).into_iter().map(|number| own(number).unwrap_or(shared)).collect()
     }
@@ -121,27 +121,27 @@ impl PromptNumber {
     }
 
     fn sampler_paths(self) -> SamplerPaths {
-        let (sampler, kind, block, cache, steps) = match self.node {
+        let (sampler, kind, block, cache, passes) = match self.node {
             PromptNode::Chat => (
                 generate::NTH_CHAT_SAMPLER,
                 generate::NTH_CHAT_SAMPLER_KIND,
                 generate::NTH_CHAT_SAMPLER_BLOCK,
                 generate::NTH_CHAT_SAMPLER_CACHE,
-                generate::NTH_CHAT_SAMPLER_STEPS,
+                generate::NTH_CHAT_SAMPLER_PASSES,
             ),
             PromptNode::Prompt => (
                 generate::NTH_PROMPT_SAMPLER,
                 generate::NTH_PROMPT_SAMPLER_KIND,
                 generate::NTH_PROMPT_SAMPLER_BLOCK,
                 generate::NTH_PROMPT_SAMPLER_CACHE,
-                generate::NTH_PROMPT_SAMPLER_STEPS,
+                generate::NTH_PROMPT_SAMPLER_PASSES,
             ),
             PromptNode::Infill => (
                 generate::NTH_INFILL_SAMPLER,
                 generate::NTH_INFILL_SAMPLER_KIND,
                 generate::NTH_INFILL_SAMPLER_BLOCK,
                 generate::NTH_INFILL_SAMPLER_CACHE,
-                generate::NTH_INFILL_SAMPLER_STEPS,
+                generate::NTH_INFILL_SAMPLER_PASSES,
             ),
         };
         let nth = |path: FieldPath| path.nth(self.number);
@@ -150,7 +150,7 @@ impl PromptNumber {
             kind: nth(kind),
             block: nth(block),
             cache: nth(cache),
-            steps: nth(steps),
+            passes: nth(passes),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Lints of samplers: filters without effect, steps against the length of the answer, equal samples.
+//! Lints of samplers: filters without effect, passes against the length of the answer, equal samples.
 
 use crate::check::lint::capacity::{MEASURED_LENGTHS, find_length_path};
 use crate::check::lint::lineage::Lineages;
@@ -53,7 +53,7 @@ pub(super) fn lint_evaluation_sampling(
                 let paths = SamplerPaths::for_exact_match(at);
                 let length = (canvas, rows.place(rows::CANVAS));
                 let trained = find_largest_trained_block(lineages, stage, config);
-                check_sampler_steps(stage, (&exact.sampler, paths), length, trained, sink);
+                check_sampler_passes(stage, (&exact.sampler, paths), length, trained, sink);
             }
         }
     }
@@ -64,7 +64,7 @@ pub(super) fn lint_evaluation_sampling(
         let Some(tokens) = writing.length.most() else { continue };
         let length = (tokens, stage.place(find_length_path(writing.length, MEASURED_LENGTHS).0.nth(at)));
         let trained = find_largest_trained_block(lineages, stage, config);
-        check_sampler_steps(
+        check_sampler_passes(
             stage,
             (&writing.sampler, SamplerPaths::for_benchmark(at)),
             length,
@@ -100,10 +100,10 @@ pub(super) fn lint_generation_sampling(
         match (prompt.new_tokens, canvas) {
             (Some(tokens), _) => {
                 let length = (tokens, stage.place(number.length_path()));
-                check_sampler_steps(stage, (&prompt.sampler, sampler), length, trained, sink);
+                check_sampler_passes(stage, (&prompt.sampler, sampler), length, trained, sink);
             }
             (None, TrainedCanvas::Known(place, tokens)) => {
-                check_sampler_steps(stage, (&prompt.sampler, sampler), (tokens, place), trained, sink);
+                check_sampler_passes(stage, (&prompt.sampler, sampler), (tokens, place), trained, sink);
             }
             (None, TrainedCanvas::None) => sink.push(answer_without_length(stage, checkpoint, number)),
             (None, TrainedCanvas::Unknown) => {}
@@ -138,35 +138,35 @@ fn find_largest_trained_block(
     blocks?.into_iter().max()
 }
 
-/// Warns about a sampler that reveals everything before its last step. `length` is that of the answer, `trained` the
+/// Warns about a sampler that reveals everything before its last pass. `length` is that of the answer, `trained` the
 /// checkpoint's own block.
-fn check_sampler_steps(
+fn check_sampler_passes(
     stage: &Stage,
     (sampler, paths): (&Sampler, SamplerPaths),
     (tokens, length): (usize, &Span),
     trained: Option<usize>,
     sink: &mut Sink,
 ) {
-    let SamplerKind::Reveal { steps, .. } = sampler.kind else { return };
+    let SamplerKind::Reveal { passes, .. } = sampler.kind else { return };
     let (tokens, length) = match (sampler.block.filter(|block| *block < tokens), trained) {
         (Some(block), _) => (block, stage.place(paths.block)),
         (None, Some(block)) if sampler.block.is_none() && block < tokens => (block, stage.parent_place()),
         _ => (tokens, length),
     };
-    if steps <= tokens {
+    if passes <= tokens {
         return;
     }
     let message = format!(
         "sampler `{}` takes {} for {}",
         sampler.name,
-        count_noun(steps, "step"),
+        count_noun(passes, "pass"),
         count_noun(tokens, "token")
     );
     sink.push(
         Diagnostic::new(Code::MoreStepsThanTokens, message)
-            .at(stage.place(paths.steps), "every step reveals at least one token")
+            .at(stage.place(paths.passes), "every pass reveals at least one token")
             .also(length, "tokens to reveal")
-            .help(format!("write `steps={tokens}`")),
+            .help(format!("write `passes={tokens}`")),
     );
 }
 

@@ -15,7 +15,7 @@ pub(in crate::cli) enum SamplerWords {
 
 /// Names of fields that are shorter or older than those of the table.
 const SHORT_NAMES: &[(&str, &str)] =
-    &[("passes", "steps"), ("temp", "temperature"), ("top_k", "top-k"), ("top_p", "top-p")];
+    &[("steps", "passes"), ("temp", "temperature"), ("top_k", "top-k"), ("top_p", "top-p")];
 
 impl SamplerWords {
     /// Reads words such as `threshold threshold=0.9 block=8`, `kind=euler passes=16`, or the name of a sampler.
@@ -28,7 +28,7 @@ impl SamplerWords {
                 None if at == 0 && is_kind(word) => Self::set(&mut fields, "kind", word),
                 None if words.len() == 1 => return Ok(Self::Named((*word).to_owned())),
                 None => {
-                    let help = "write a kind and its settings: `--sampler confidence steps=16`";
+                    let help = "write a kind and its settings: `--sampler confidence passes=16`";
                     return Err(Error::usage(format!("`{word}` is no setting of a sampler"), help));
                 }
             }
@@ -41,7 +41,7 @@ impl SamplerWords {
         let mut words = match (facts.autoregressive, facts.mask_source) {
             (true, _) => vec!["kind=autoregressive"],
             (false, true) => vec!["kind=threshold", "threshold=0.9"],
-            (false, false) => vec!["kind=euler", "steps=64"],
+            (false, false) => vec!["kind=euler", "passes=64"],
         };
         if facts.exact_cache && !facts.autoregressive {
             words.push("cache=exact");
@@ -59,7 +59,7 @@ impl SamplerWords {
             }
             Self::Named(own) => Err(Error::usage(
                 format!("sampler `{own}` is one of the file, and has its settings there"),
-                "describe a sampler first, such as `confidence steps=16`",
+                "describe a sampler first, such as `confidence passes=16`",
             )),
         }
     }
@@ -115,15 +115,15 @@ mod tests {
     fn a_sampler_is_named_or_described() {
         assert_eq!(parse("fast"), SamplerWords::Named("fast".into()));
         assert_eq!(parse("threshold threshold=0.9 block=8").describe(), "threshold threshold=0.9 block=8");
-        assert_eq!(parse("kind=confidence passes=4 temp=1").describe(), "confidence steps=4 temperature=1");
-        assert!(SamplerWords::parse(&["confidence".into(), "steps".into()]).is_err());
+        assert_eq!(parse("kind=confidence passes=4 temp=1").describe(), "confidence passes=4 temperature=1");
+        assert!(SamplerWords::parse(&["confidence".into(), "passes".into()]).is_err());
     }
 
     #[test]
     fn a_later_value_wins() {
-        let mut words = parse("confidence steps=4 block=8");
+        let mut words = parse("confidence passes=4 block=8");
         words.replace("passes", "6").unwrap();
-        assert_eq!(words.describe(), "confidence block=8 steps=6");
-        assert!(parse("fast").replace("steps", "1").is_err());
+        assert_eq!(words.describe(), "confidence block=8 passes=6");
+        assert!(parse("fast").replace("passes", "1").is_err());
     }
 }

@@ -97,7 +97,7 @@ fn find_declarations(
         }
         (SamplerWords::Named(name), CheckpointPlace::Folder) => Err(Error::usage(
             format!("a folder has no sampler `{name}`"),
-            "describe it: `--sampler confidence steps=16`; or name the pipeline file and its stage",
+            "describe it: `--sampler confidence passes=16`; or name the pipeline file and its stage",
         )),
         (SamplerWords::Described(fields), _) => {
             let folder = quote(&folder.to_string_lossy());

@@ -44,7 +44,7 @@ pub(super) fn take_text(session: &mut ChatSession, text: &str, context: &Command
             session.sampler = SamplerWords::parse(&[value.to_owned()])?;
             Ok(())
         })?,
-        "passes" | "steps" => change(session, context, |session| session.sampler.replace("steps", value))?,
+        "passes" | "steps" => change(session, context, |session| session.sampler.replace("passes", value))?,
         "temp" | "temperature" => {
             change(session, context, |session| session.sampler.replace("temperature", value))?;
         }

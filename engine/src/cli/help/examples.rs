@@ -145,7 +145,7 @@ pub(super) const EXAMPLES: &[(&str, &[CommandExample])] = &[
             ("fmflow generate pipeline.kdl sft --chat --prompt Hello", "a user's turn, to a finished stage"),
             ("fmflow generate FOLDER --prompt Once --new-tokens 128", "a prompt, to a checkpoint folder"),
             (
-                "fmflow generate FOLDER --file prompt.txt --sampler confidence steps=16 block=8",
+                "fmflow generate FOLDER --file prompt.txt --sampler confidence passes=16 block=8",
                 "with another sampler",
             ),
             (
@@ -160,7 +160,7 @@ pub(super) const EXAMPLES: &[(&str, &[CommandExample])] = &[
         &[
             ("fmflow chat pipeline.kdl sft", "with a finished stage"),
             (
-                "fmflow chat FOLDER --sampler confidence steps=16",
+                "fmflow chat FOLDER --sampler confidence passes=16",
                 "with a checkpoint folder and another sampler",
             ),
             ("fmflow chat FOLDER < questions.txt", "a line is a message; one that ends with \\ goes on"),

@@ -173,20 +173,19 @@ impl TextService for Counter {
 
 /// Refuses an answer of more passes than [`MOST_PASSES`], in a context of so many tokens.
 fn refuse_many_passes(prompt: &Prompt, context: usize) -> std::result::Result<(), Refusal> {
-    let (SamplerKind::Reveal { steps, .. } | SamplerKind::Euler { steps, .. }) = prompt.sampler.kind else {
+    let (SamplerKind::Reveal { passes, .. } | SamplerKind::Euler { passes, .. }) = prompt.sampler.kind else {
         // The other samplers write at least one token in a pass.
         return Ok(());
     };
     let tokens = prompt.new_tokens.unwrap_or(context);
     let blocks = prompt.sampler.block.map_or(1, |block| tokens.div_ceil(block.max(1)).max(1));
-    let passes = steps.saturating_mul(blocks);
-    if passes <= MOST_PASSES {
+    let all = passes.saturating_mul(blocks);
+    if all <= MOST_PASSES {
         return Ok(());
     }
     let each = if blocks == 1 { String::new() } else { format!(" in each of {blocks} blocks") };
-    let message = format!(
-        "`steps` {steps}{each} are {passes} passes; a server makes at most {MOST_PASSES} for an answer"
-    );
+    let message =
+        format!("`passes` {passes}{each}: {all} for an answer, and a server makes at most {MOST_PASSES}");
     Err(Refusal::Invalid { message })
 }
 

@@ -32,7 +32,7 @@ impl Decoder<'_> {
     }
 
     fn sampler_kind(&mut self, record: &Record) -> Option<SamplerKind> {
-        let reveal = |by| Some(SamplerKind::Reveal { steps: record.size("steps")?, by });
+        let reveal = |by| Some(SamplerKind::Reveal { passes: record.size("passes")?, by });
         match record.text("kind")? {
             "confidence" => reveal(Certainty::Confidence),
             "entropy" => reveal(Certainty::Entropy),
@@ -44,7 +44,7 @@ impl Decoder<'_> {
                 revise: record.number("revise")?,
             }),
             "euler" => {
-                Some(SamplerKind::Euler { steps: record.size("steps")?, kernel: self.kernel(record)? })
+                Some(SamplerKind::Euler { passes: record.size("passes")?, kernel: self.kernel(record)? })
             }
             "autoregressive" => Some(SamplerKind::Autoregressive),
             "speculative" => Some(SamplerKind::Speculative { stride: record.size("stride")? }),

@@ -71,6 +71,7 @@ fn render_field_json(field: &FieldSpec) -> Value {
     json!({
         "name": field.name,
         "doc": field.doc,
+        "was": field.was,
         "aliases": field.aliases,
         "types": field.types.iter().map(|kind| kind.word()).collect::<Vec<_>>(),
         "words": field.words,

@@ -84,6 +84,7 @@ fn parse_field_spec(raw: &KdlNode) -> TableResult<FieldSpec> {
     let reference = types.contains(&FieldType::Ref) || types == [FieldType::Name];
     Ok(FieldSpec {
         doc: read_text_property(raw, "doc").ok_or(format!("`{name}` has no doc"))?.to_owned(),
+        was: read_text_property(raw, "was").map(str::to_owned),
         aliases: read_words_property(raw, "aliases", Some(' ')),
         to: read_words_property(raw, "to", Some(' ')),
         sample: read_text_property(raw, "sample").map(str::to_owned),

@@ -18,7 +18,7 @@ impl Setting<'_> {
         recipe: Option<&KdlNode>,
     ) -> Result<(), Diagnostic> {
         let Some((word, after)) = rest.split_first() else { return self.put_argument(node, spec) };
-        let property = spec.properties.iter().find(|field| field.name == word.text);
+        let property = spec.property(&word.text);
         if let (Some(field), []) = (property, after) {
             return self.put_property(node, field, word);
         }
@@ -101,7 +101,7 @@ impl Setting<'_> {
     fn put_property(&self, node: &mut KdlNode, field: &FieldSpec, word: &PathWord) -> Result<(), Diagnostic> {
         for mut entry in self.values(field)? {
             entry.set_name(Some(self.identifier(word)));
-            let named = |old: &&mut KdlEntry| old.name().is_some_and(|name| name.value() == field.name);
+            let named = |old: &&mut KdlEntry| old.name().is_some_and(|name| field.is_called(name.value()));
             match node.entries_mut().iter_mut().rfind(named) {
                 Some(old) => *old = entry,
                 None => node.entries_mut().push(entry),

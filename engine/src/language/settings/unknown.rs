@@ -80,7 +80,7 @@ impl Setting<'_> {
         word: &PathWord,
         after: &[PathWord],
     ) -> Diagnostic {
-        if let Some(field) = spec.properties.iter().find(|field| field.name == word.text) {
+        if let Some(field) = spec.property(&word.text) {
             return self.path_beyond_field(node, spec, field, after);
         }
         let message = format!("`{}` has no field `{}`", spec.name, word.text);

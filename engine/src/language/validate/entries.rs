@@ -33,7 +33,7 @@ impl Validator<'_> {
             }
             let field = match entry.name() {
                 Some(name) => {
-                    self.report_repeated(name, &mut written);
+                    self.report_repeated(name, spec, &mut written);
                     self.find_property(name, entry, spec, &mut failed)
                 }
                 None => {
@@ -71,20 +71,6 @@ impl Validator<'_> {
         1
     }
 
-    fn report_repeated(&mut self, name: &kdl::KdlIdentifier, written: &mut Vec<(String, Span)>) {
-        let span = self.span(name.span());
-        if let Some((_, first)) = written.iter().find(|(other, _)| other == name.value()) {
-            let message = format!("`{}` is written twice", name.value());
-            self.sink.push(
-                Diagnostic::new(Code::DuplicateField, message)
-                    .at(&span, "again here")
-                    .also(first, "first here")
-                    .help(format!("keep one `{}=`", name.value())),
-            );
-        }
-        written.push((name.value().to_owned(), span));
-    }
-
     fn find_property(
         &mut self,
         name: &kdl::KdlIdentifier,
@@ -92,7 +78,8 @@ impl Validator<'_> {
         spec: &'static NodeSpec,
         failed: &mut Vec<String>,
     ) -> Option<&'static FieldSpec> {
-        if let Some(field) = spec.properties.iter().find(|field| field.name == name.value()) {
+        if let Some(field) = spec.property(name.value()) {
+            self.report_old_name(entry, spec, field);
             return Some(field);
         }
         let near = find_similar_field(name.value(), spec);

@@ -5,7 +5,7 @@ use kdl::{KdlEntry, KdlNode};
 
 use super::Validator;
 use super::foreign_forms::quote_value;
-use crate::language::schema::{NodeSpec, load_schema};
+use crate::language::schema::{FieldSpec, NodeSpec, load_schema};
 use crate::language::syntax::find_foreign_quotes;
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::place::Span;
@@ -137,6 +137,10 @@ fn count_arguments_before(raw: &KdlNode, at: usize) -> usize {
     before.iter().filter(|entry: &&KdlEntry| entry.name().is_none()).count()
 }
 
+fn is_entry_of(entry: &KdlEntry, field: &FieldSpec) -> bool {
+    entry.name().is_some_and(|name| field.is_called(name.value()))
+}
+
 /// The field that a value was probably meant for: the argument at its position, or the first required property that is
 /// missing.
 fn find_unset_field(raw: &KdlNode, at: usize, spec: &NodeSpec) -> Option<String> {
@@ -145,7 +149,7 @@ fn find_unset_field(raw: &KdlNode, at: usize, spec: &NodeSpec) -> Option<String>
         let needed = spec.properties.iter().filter(|field| field.required);
         needed
             .into_iter()
-            .find(|field| raw.get(field.name.as_str()).is_none())
+            .find(|field| !raw.entries().iter().any(|entry| is_entry_of(entry, field)))
             .map(|field| field.name.clone())
     })
 }

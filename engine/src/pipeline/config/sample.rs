@@ -78,15 +78,15 @@ pub enum SamplerKind {
     /// Reveals the most certain positions first, about as many in every pass.
     Reveal {
         /// Forward passes per block.
-        steps: usize,
+        passes: usize,
         /// What counts as certain.
         by: Certainty,
     },
     /// Discrete Euler simulation of the jump process.
     Euler {
         /// Forward passes per block.
-        steps: usize,
-        /// How a position moves within a step.
+        passes: usize,
+        /// How a position moves within a pass.
         kernel: EulerKernel,
     },
     /// Reveals every position whose confidence reaches a threshold, and at least the most confident one.
@@ -126,7 +126,7 @@ pub enum Certainty {
     Margin,
 }
 
-/// How a position moves within a step of the Euler simulation.
+/// How a position moves within a pass of the Euler simulation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum EulerKernel {
     /// It jumps with the exact probability of the path.

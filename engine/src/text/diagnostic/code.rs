@@ -145,6 +145,7 @@ codes! {
     DiskOverBudget "disk-over-budget" Warning "artifacts and checkpoints take more than the budget"
     UnknownMachine "unknown-machine" Warning "a machine for which no time can be estimated"
     SuffixUnseen "suffix-unseen" Warning "an infill by a checkpoint that does not see the suffix"
+    OldName "old-name" Warning "a field under the name that it had before"
     Unused "unused" Warning "a declaration that nothing uses"
     UnpinnedRevision "unpinned-revision" Warning "a repository without a fixed revision"
     LockStale "lock-stale" Warning "a pin that nothing needs"

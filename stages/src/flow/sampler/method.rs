@@ -51,13 +51,13 @@ pub(super) trait Method {
 /// The method of `setting`, for block number `block` of `canvas`, which took `passes` so far.
 pub(super) fn start_block(setting: Setting, canvas: &Canvas, block: usize, passes: usize) -> Box<dyn Method> {
     match setting.sampler.kind {
-        SamplerKind::Reveal { steps, by } => Box::new(RevealShares::new(setting, canvas, steps, by, block)),
+        SamplerKind::Reveal { passes, by } => Box::new(RevealShares::new(setting, canvas, passes, by, block)),
         SamplerKind::Threshold { threshold } => Box::new(RevealAbove::new(setting, threshold, passes)),
         SamplerKind::EntropyBound { bound } => Box::new(BoundEntropy::new(setting, bound, passes)),
         SamplerKind::Edit { threshold, revise } => {
             Box::new(EditThreshold::new(setting, [threshold, revise], canvas.tokens.len(), passes))
         }
-        SamplerKind::Euler { steps, .. } => Box::new(Simulation::new(setting, steps, block)),
+        SamplerKind::Euler { passes, .. } => Box::new(Simulation::new(setting, passes, block)),
         SamplerKind::Autoregressive => Box::new(NextToken::new(setting)),
         SamplerKind::Speculative { stride } => Box::new(DraftAndAccept::new(setting, stride)),
     }

@@ -45,15 +45,15 @@ fn sampler(kind: SamplerKind, temperature: f64) -> Sampler {
     }
 }
 
-fn confidence(steps: usize) -> SamplerKind {
-    SamplerKind::Reveal { steps, by: Certainty::Confidence }
+fn confidence(passes: usize) -> SamplerKind {
+    SamplerKind::Reveal { passes, by: Certainty::Confidence }
 }
 
 /// Every method that fills masks.
 fn methods() -> Vec<SamplerKind> {
     let revealing = [Certainty::Confidence, Certainty::Entropy, Certainty::Margin];
     let revealing =
-        revealing.into_iter().flat_map(|by| [1, 3, 50].map(|steps| SamplerKind::Reveal { steps, by }));
+        revealing.into_iter().flat_map(|by| [1, 3, 50].map(|passes| SamplerKind::Reveal { passes, by }));
     let others = [
         SamplerKind::Threshold { threshold: 0.3 },
         SamplerKind::Threshold { threshold: 0.999 },
@@ -67,8 +67,8 @@ fn methods() -> Vec<SamplerKind> {
     revealing.chain(others).collect()
 }
 
-fn euler(steps: usize) -> SamplerKind {
-    SamplerKind::Euler { steps, kernel: EulerKernel::Exact }
+fn euler(passes: usize) -> SamplerKind {
+    SamplerKind::Euler { passes, kernel: EulerKernel::Exact }
 }
 
 fn rules(mask_source: bool) -> SamplerRules {
@@ -343,7 +343,7 @@ fn an_entropy_bound_reveals_the_surest_within_it() {
 
 #[test]
 fn all_certainties_agree_where_one_token_stands_out() {
-    let by = |by| trace(SamplerKind::Reveal { steps: 5, by }, 6, Growing);
+    let by = |by| trace(SamplerKind::Reveal { passes: 5, by }, 6, Growing);
     assert_eq!(by(Certainty::Confidence), by(Certainty::Entropy));
     assert_eq!(by(Certainty::Confidence), by(Certainty::Margin));
     assert_eq!(by(Certainty::Margin)[1], [3, MASK, MASK, MASK, 1, 1]);
@@ -424,10 +424,10 @@ fn draws_follow_the_law_of_their_method() {
     let chain: [f64; 4] = [0.8 * 0.9, 0.8 * 0.1, 0.2 * 0.1, 0.2 * 0.9];
     let product: [f64; 4] = [0.4, 0.4, 0.1, 0.1];
     for (kind, law) in [
-        (SamplerKind::Reveal { steps: 2, by: Certainty::Entropy }, chain),
-        (SamplerKind::Reveal { steps: 2, by: Certainty::Margin }, chain),
+        (SamplerKind::Reveal { passes: 2, by: Certainty::Entropy }, chain),
+        (SamplerKind::Reveal { passes: 2, by: Certainty::Margin }, chain),
         (SamplerKind::EntropyBound { bound: 0.1 }, chain),
-        (SamplerKind::Reveal { steps: 1, by: Certainty::Margin }, product),
+        (SamplerKind::Reveal { passes: 1, by: Certainty::Margin }, product),
         (SamplerKind::EntropyBound { bound: 5.0 }, product),
         (SamplerKind::Threshold { threshold: 0.1 }, product),
     ] {

@@ -108,3 +108,30 @@ command "second" run="while [ ! -e $TWO ]; do sleep 0.05; done; echo 2 > o" { en
     assert!(long.stderr.contains("second: another run has made it meanwhile"), "{}", long.stderr);
     assert_eq!(ends(&project), ["ok", "ok"]);
 }
+
+#[test]
+fn a_resume_without_a_file_names_the_runs_that_it_leaves() {
+    let project = Project::of(TEXT);
+    project.write(
+        "q.kdl",
+        &TEXT.replace("pipeline \"p\"", "pipeline \"q\"").replace("echo slow", "echo 'of q'"),
+    );
+    for run in [&["run", "p.kdl", ALLOWED, "--until", "after"][..], &["run", "q.kdl", ALLOWED]] {
+        let mut child = project.command(run);
+        let mut child = child.env("GO", project.path().join("go")).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while !project.fmflow(&["status", run[1]]).ok().stdout.contains("running") {
+            assert!(start.elapsed() < Duration::from_secs(60), "the run begins");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    project.write("go", "");
+    let left = "run 1 is unfinished, too: `fmflow resume p.kdl --until after`";
+    fmflow(&project, &["resume", ALLOWED]).ok().says("pipeline `q`").says(left);
+    let ran = fmflow(&project, &["resume", "p.kdl", ALLOWED, "--until", "after"]).ok();
+    assert!(!ran.stderr.contains("unfinished"), "{}", ran.stderr);
+    let ran = fmflow(&project, &["resume", ALLOWED]).ok();
+    assert!(!ran.stderr.contains("unfinished"), "{}", ran.stderr);
+}

@@ -3,6 +3,7 @@
 mod gate;
 mod outcome;
 mod smoke;
+mod unfinished;
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
@@ -14,6 +15,7 @@ use clap::Args;
 
 use self::gate::find_gate;
 use self::outcome::{end_run, list_next_commands, report_run};
+use self::unfinished::tell_unfinished_runs;
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::store_place::{tell_finished_elsewhere, tell_store};
 use super::{CommandContext, plan, signals};
@@ -142,7 +144,9 @@ pub(super) fn run_resume(arguments: &ResumeArguments, context: &CommandContext<'
 
 /// Continues the store's last run: its file, its settings, and the part of the pipeline that it selected.
 fn resume_last_run(how: &ExecutionArguments, context: &CommandContext<'_>) -> Result<()> {
-    let last = context.open_store()?.map(|store| store.last_run()).transpose()?.flatten();
+    let store = context.open_store()?;
+    let last = store.as_ref().map(Store::last_run).transpose()?.flatten();
+    store.as_ref().map_or(Ok(()), |store| tell_unfinished_runs(store, context))?;
     let last = last.ok_or_else(|| {
         let message = format!("nothing was ever run in the store {}", show_path(&context.store));
         Error::usage(message, "start with `fmflow run FILE`")

@@ -17,12 +17,12 @@ const CHUNK: u64 = 256;
 const MOST_LOGITS: u64 = 1 << 26;
 
 /// Bytes that a process takes beside a model: the program, its threads, and buffers of files.
-const PROGRAM: u64 = 20 << 20;
+const PROGRAM: u64 = 24 << 20;
 
 /// Peak memory of a stage in bytes, by what takes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryCost {
-    /// The weights: of the checkpoint that a training stage starts from, of the model that it trains, and of its teacher.
+    /// The weights: of the model that a training stage trains, and of its teacher.
     pub weights: u64,
     /// The moments of the optimizer, and the moving average of the weights.
     pub moments: u64,
@@ -91,7 +91,7 @@ impl MemoryCost {
         // The gradient of a teacher's loss is computed beside that of the objective.
         let beside = u64::from(config.teacher.is_some_and(|teacher| teacher.weight.is_some()));
         Self {
-            weights: values.saturating_mul((2 + u64::from(config.teacher.is_some())) * FLOAT),
+            weights: values.saturating_mul((1 + u64::from(config.teacher.is_some())) * FLOAT),
             moments: trained.saturating_mul((2 + u64::from(config.ema.is_some())) * FLOAT),
             gradients: times(trained.saturating_add(head).saturating_mul(FLOAT))
                 .saturating_add(trained.saturating_mul(beside * FLOAT)),

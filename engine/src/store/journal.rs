@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FailureKind, Result};
 use crate::pipeline::fingerprint::Ledger;
 use crate::store::layout::{self, Store};
 use crate::store::lock::LockHolder;
@@ -79,6 +79,15 @@ impl PastRun {
     pub(crate) fn is_in_progress(&self, holders: &[LockHolder]) -> bool {
         let alive = |token: &String| holders.iter().any(|holder| holder.lives && holder.token == *token);
         self.code.is_none() && self.token.as_ref().is_some_and(alive)
+    }
+
+    /// Whether the run was killed or stopped by a signal, so that there is something to continue.
+    #[must_use]
+    pub(crate) fn is_unfinished(&self, holders: &[LockHolder]) -> bool {
+        match self.code {
+            None => !self.is_in_progress(holders),
+            Some(code) => code == FailureKind::Interrupted.exit_code(),
+        }
     }
 }
 

@@ -74,7 +74,7 @@ fn describe_worse_loss(
     held_out: &IndexMap<String, HeldOutLoss>,
 ) -> Option<String> {
     let start = state.counters.start.as_ref().expect("the start is measured before the first update");
-    let chance = (setup.parent.backbone.config().vocab_size as f64).ln();
+    let chance = (setup.parent.vocabulary as f64).ln();
     held_out.iter().find_map(|(dataset, found)| {
         let (now, before) = (found.cross_entropy, *start.cross_entropy.get(dataset)?);
         is_worse(now, before, chance, setup.config.guard.diverged.margin).then(|| {

@@ -1,6 +1,7 @@
 //! Opens everything that a training stage needs before its first update: parent, rows, mixture, task.
 
 mod inputs;
+mod parent;
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::TrainConfig;
@@ -27,6 +28,7 @@ use crate::model::Model;
 use crate::window::WindowRows;
 use fmflow_engine::pipeline::origins::Origins;
 use inputs::{build_mixture, check_rows, open_rows, read_held_out_rows};
+use parent::Parent;
 
 /// Everything that stays constant over the updates of a stage.
 pub(crate) struct TrainingSetup<'a> {
@@ -44,7 +46,7 @@ pub(crate) struct TrainingSetup<'a> {
     /// Held-out rows by dataset.
     pub held_out: IndexMap<String, Vec<Row>>,
     /// The checkpoint that training starts from.
-    pub parent: Model,
+    pub parent: Parent,
     /// The facts of the adapter that is trained, if one is.
     pub adapter: Option<AdapterFacts>,
     /// The autoregressive model from which the trained one is measured.
@@ -83,7 +85,7 @@ impl<'a> TrainingSetup<'a> {
             threads: count_threads(job).min(micro_batches),
             held_out: held_out.into_iter().filter(|(_, rows)| !rows.is_empty()).collect(),
             teacher: teacher.map(|teacher| teacher.computing_in(find_precision(config))),
-            parent,
+            parent: Parent::new(parent, folder),
             adapter,
             rows,
             mixture,
@@ -100,7 +102,7 @@ impl<'a> TrainingSetup<'a> {
 
     /// The model that training starts from: the parent's, with a new adapter if one is trained.
     pub(crate) fn initial_model(&self) -> Result<Backbone, Failure> {
-        let model = self.parent.backbone.clone().computing_in(self.precision());
+        let model = self.parent.take_backbone()?.computing_in(self.precision());
         match &self.adapter {
             Some(facts) => model.adapted(&facts.settings, self.seed, self.first).map_err(stage_failure),
             None => Ok(model),
@@ -184,7 +186,7 @@ impl<'a> TrainingSetup<'a> {
     /// as in every stage that opens it, so that a probe says what `generate` will.
     pub(crate) fn artifact(&self, state: &TrainingState) -> Result<Model, Failure> {
         let canvas = self.rows.iter().filter_map(|(_, rows)| rows.artifact().summary().canvas).max();
-        let Model { text, generation, certificate, .. } = &self.parent;
+        let Parent { text, generation, certificate, .. } = &self.parent;
         Ok(Model {
             backbone: state.published_model()?.merged().map_err(stage_failure)?.computing_in(Precision::F32),
             contract: self.parent.contract.after_training(self.config, state.step, canvas),

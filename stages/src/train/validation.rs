@@ -69,8 +69,11 @@ pub(super) fn record_start(
     if state.counters.start.is_some() {
         return Ok(());
     }
-    // The parent's and not those of `state`: a checkpoint of an earlier version may have diverged already.
-    let model = &setup.initial_model()?;
+    let model = &match state.step {
+        0 => state.published_model()?,
+        // A checkpoint of an earlier version may have diverged already.
+        _ => setup.initial_model()?,
+    };
     let found = measure_held_out(setup, model, 0)?;
     for (dataset, found) in &found {
         if found.positions == 0 {

@@ -31,8 +31,8 @@ pub use average::AverageConfig;
 pub use command::{CommandConfig, CommandInput, PlacedFile};
 pub use contents::ContentsConfig;
 pub use dataset::{
-    ColumnFilter, ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, FilterValue, TextDocuments,
-    TokenCap, TurnFields,
+    ColumnFilter, ComparedTexts, ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, FilterValue,
+    TextDocuments, TokenCap, TurnFields,
 };
 pub use export::{ExportConfig, ExportDtype, ExportFormat};
 pub use field_pattern::FieldPattern;
@@ -94,6 +94,7 @@ impl StageConfig {
     pub(crate) fn checkpoint_unit(&self) -> &'static str {
         match self {
             Self::Evaluate(_) => "answer",
+            Self::Rows(_) => "shard",
             _ => "update",
         }
     }
@@ -136,6 +137,8 @@ pub enum TokenizerConfig {
 pub struct RowsConfig {
     /// The dataset to tokenize and pack.
     pub dataset: DatasetConfig,
+    /// The other datasets that it is compared with, each once; they are sources of the stage, under their names.
+    pub others: Vec<DatasetConfig>,
     /// Tokens in a row.
     pub length: usize,
     /// How documents are packed into rows.
@@ -152,6 +155,14 @@ pub struct RowsConfig {
     pub shard_bytes: u64,
     /// Bytes that the rows of all datasets may take, if they are made while training reads them.
     pub window: Option<NonZeroU64>,
+}
+
+impl RowsConfig {
+    /// The dataset of this name: its own, or one that it is compared with.
+    #[must_use]
+    pub fn dataset_called(&self, name: &str) -> Option<&DatasetConfig> {
+        std::iter::once(&self.dataset).chain(&self.others).find(|dataset| dataset.name == name)
+    }
 }
 
 /// Which tokens at the end of an answer are supervised.

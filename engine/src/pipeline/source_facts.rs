@@ -41,18 +41,18 @@ impl PipelineFacts {
     }
 }
 
-/// Total size in bytes of the files that a stage reads; a file whose size cannot be read counts 0.
+/// Total size in bytes of the files that a result is made of; a file whose size cannot be read counts 0.
 #[must_use]
 pub(crate) fn count_source_bytes(stage: &Stage) -> u64 {
-    let files = stage.sources.iter().flat_map(|source| &source.files);
+    let files = stage.main_sources().flat_map(|source| &source.files);
     let local = files.filter_map(|path| file_head::read_file_size(path)).fold(0, u64::saturating_add);
     local.saturating_add(count_download_bytes(stage))
 }
 
-/// Total size in bytes of the files that a stage downloads.
+/// Total size in bytes of the files that a stage downloads for what its result is made of.
 #[must_use]
 pub(crate) fn count_download_bytes(stage: &Stage) -> u64 {
-    let remote = stage.sources.iter().filter_map(|source| source.remote.as_ref());
+    let remote = stage.main_sources().filter_map(|source| source.remote.as_ref());
     remote.map(RepositoryFiles::bytes).fold(0, u64::saturating_add)
 }
 
@@ -61,9 +61,9 @@ pub(crate) fn count_download_bytes(stage: &Stage) -> u64 {
 pub(crate) fn estimate_text_bytes(stage: &Stage) -> u64 {
     /// Text is packed to a quarter or a third; a Parquet file of repetitive text, to less.
     const UNPACKED: u64 = 8;
-    let files = stage.sources.iter().flat_map(|source| &source.files);
+    let files = stage.main_sources().flat_map(|source| &source.files);
     let local = files.filter_map(|path| Some((path.as_path(), file_head::read_file_size(path)?)));
-    let remote = stage.sources.iter().filter_map(|source| source.remote.as_ref());
+    let remote = stage.main_sources().filter_map(|source| source.remote.as_ref());
     let remote = remote.flat_map(|remote| &remote.files).map(|file| (Path::new(&file.path), file.size));
     let unpacked =
         |(path, size): (&Path, u64)| size.saturating_mul(if is_packed_name(path) { UNPACKED } else { 1 });

@@ -103,7 +103,7 @@ fn estimate_token_supply(rows: &Stage, held_out: f64) -> Option<f64> {
     if let Some(tokens) = declared.and_then(|field| field.value.as_u64()) {
         return Some(tokens as f64);
     }
-    let files: Vec<_> = rows.sources.iter().flat_map(|source| &source.files).collect();
+    let files: Vec<_> = rows.main_sources().flat_map(|source| &source.files).collect();
     let bytes = count_source_bytes(rows) as f64;
     (!files.is_empty() && !files.iter().any(|path| is_packed_name(path)))
         .then_some((bytes * (1.0 - held_out) / 2.0).max(1.0))

@@ -39,11 +39,13 @@ pub(super) struct Batches<'a, D> {
     documents: D,
     tokenizer: &'a Tokenizer,
     ended: bool,
+    /// The first shards whose rows are made already: their documents take nothing from a cap.
+    made: usize,
 }
 
 impl<'a, D: Iterator<Item = Result<PlacedDocument, CorpusError>>> Batches<'a, D> {
-    pub(super) fn new(documents: D, tokenizer: &'a Tokenizer) -> Self {
-        Self { documents, tokenizer, ended: false }
+    pub(super) fn new(documents: D, tokenizer: &'a Tokenizer, made: usize) -> Self {
+        Self { documents, tokenizer, ended: false, made }
     }
 
     /// The next batch; `None` at the end, or if a document of those before it could be the last one that a cap lets in.
@@ -68,7 +70,10 @@ impl<'a, D: Iterator<Item = Result<PlacedDocument, CorpusError>>> Batches<'a, D>
             match self.documents.next() {
                 Some(Ok(placed)) => {
                     bytes += count_bytes(&placed.document);
-                    let most = find_most_tokens(&placed.document, self.tokenizer);
+                    let most = match placed.shard < self.made {
+                        true => Some(0),
+                        false => find_most_tokens(&placed.document, self.tokenizer),
+                    };
                     batch.most_tokens = batch.most_tokens.zip(most).map(|(a, b)| a.saturating_add(b));
                     batch.documents.push(placed);
                 }

@@ -4,7 +4,7 @@
 //! .fmflow/
 //!   format                          version of the store
 //!   lock                            locked by a run; names the process
-//!   digests                         cache of source file digests; may be deleted
+//!   digests                         digests of sources and of files of artifacts that were compared; may be deleted
 //!   artifacts/<stage>-<12 digits>/  finished, read-only; manifest.json has the hash of every file
 //!   work/<stage>-<12 digits>/       unfinished: manifest.json, checkpoints/<update>/, metrics.jsonl, downloads/, growing/
 //!   permanent/<stage>-<12 digits>/  <update>/: checkpoints that stay when the stage is finished
@@ -25,6 +25,7 @@ pub(crate) mod events;
 mod foreign;
 pub mod garbage;
 mod growing;
+mod growth_note;
 pub(crate) mod hashing_file;
 pub(crate) mod journal;
 pub(crate) mod layout;
@@ -40,6 +41,7 @@ mod source_file;
 pub mod summary;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trusted;
 pub(crate) mod verify;
 pub(crate) mod vfs;
 pub(crate) mod window;

@@ -79,7 +79,8 @@ impl<'a> WindowRows<'a> {
         let present = store.find_present(&entries)?;
         let state = WindowState::new(OrderIndex::new(order), source.disk, entries, present);
         let state = Mutex::new(state.with_guess(guess_shard_bytes(summary)));
-        let (maker, changed) = (ShardMaker::open(source, order, find_input_folder(job, role)?)?, Condvar::new());
+        let (maker, changed) =
+            (ShardMaker::open(source, order, find_input_folder(job, role)?)?, Condvar::new());
         let stop = AtomicBool::new(false);
         Ok(Self { job, name, maker, store, summary: summary.clone(), state, changed, stop })
     }

@@ -54,7 +54,8 @@ fn mutual() -> Project {
 /// The numbers of the documents that are held out.
 fn held_out(project: &Project, dataset: &str) -> BTreeSet<usize> {
     let rows = format!("r/{dataset}");
-    let shown = project.fmflow(&["data", "show", "tiny.kdl", &rows, "--held-out", "-n", "1000", "--full"]).ok();
+    let shown =
+        project.fmflow(&["data", "show", "tiny.kdl", &rows, "--held-out", "-n", "1000", "--full"]).ok();
     // The words of a row are cut by its lines: only letters and digits are compared.
     let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
     let text = shown.stdout.lines().map(|line| line.split_once('│').map_or("", |(_, text)| text));
@@ -124,7 +125,9 @@ fn rows_are_made_again_when_the_held_out_documents_of_another_dataset_change() {
     let other = rows(&project);
     assert!(more[0] != other[0] && more[1] == other[1]);
     // A name is no result.
-    for (from, to) in [("dataset \"b\" from", "dataset \"c\" from"), ("; dataset \"b\" }", "; dataset \"c\" }")] {
+    for (from, to) in
+        [("dataset \"b\" from", "dataset \"c\" from"), ("; dataset \"b\" }", "; dataset \"c\" }")]
+    {
         project.edit("tiny.kdl", from, to);
     }
     let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
@@ -137,7 +140,7 @@ fn a_dataset_that_holds_nothing_out_is_no_comparison() {
     let project = mutual();
     project.edit("tiny.kdl", " held-out=\"30%\"", "");
     let checked = project.fmflow(&["check", "tiny.kdl"]).exits(2);
-    checked.says("dataset `b` holds nothing out").says("add `held-out=\"2%\"` to dataset `b`");
+    checked.says("dataset `b` holds nothing out").says("write `held-out=\"2%\"` in dataset `b`");
     let project = mutual();
     project.edit("tiny.kdl", "held-out=\"b\" ngram=5", "held-out=\"b\" ngram=100");
     project.fmflow(&["run", "tiny.kdl"]).exits(8).says("held-out documents of `b`: none of its");
@@ -212,6 +215,10 @@ fn copies_within_and_across_datasets_are_dropped_with_and_without_a_window() {
     assert_eq!(listed, expected);
     assert!(!whole.artifact("r/b").join("duplicates.jsonl").exists());
 
+    let planned = window.fmflow(&["plan", "tiny.kdl"]).ok();
+    for line in ["at most ", "held-out documents", "copies, because the shards of a window are made alone"] {
+        assert!(planned.stdout.contains(line), "{line}: {}", planned.stdout);
+    }
     let ran = window.fmflow(&["run", "tiny.kdl"]).ok();
     ran.says(&told).says("all documents are read first, to find copies");
     let weights = |project: &Project| fs::read(project.artifact("ar").join("model.safetensors")).unwrap();
@@ -228,5 +235,5 @@ fn what_cannot_be_compared_is_refused() {
     let capped = copies(&COPIES.replace("dataset \"b\" from", "dataset \"b\" tokens=100 from"));
     let checked = capped.fmflow(&["check", "tiny.kdl"]).exits(2);
     let checked = checked.says("which documents of `b` are in its rows is known only once they are made");
-    checked.says("name `a` in `duplicates \"drop\"` of `b`");
+    checked.says("let dataset `b` drop what is in `a`, or remove its cap");
 }

@@ -7,6 +7,7 @@ mod adapters;
 mod averages;
 mod benchmarks;
 mod beside;
+mod big_store;
 mod checkpoint_folders;
 mod checkpoint_texts;
 mod command_line;

@@ -66,9 +66,7 @@ fn project() -> Project {
             let text: Vec<_> = text.lines().filter(sound).step_by(3).collect();
             project.write(&format!("b/{file:03}.jsonl"), &text.join("\n"));
         }
-        let talk = |i: usize| {
-            json!({ "q": format!("{} {} {}?", word(i), file, i), "a": format!("{} {}", word(file), i * i) })
-        };
+        let talk = |i: usize| json!({ "q": format!("{} {} {}?", word(i), file, i), "a": format!("{} {}", word(file), i * i) });
         let text: String = (0..250).map(|i| talk(i).to_string() + "\n").collect();
         project.write(&format!("talk/{file:03}.jsonl"), &text);
     }

@@ -295,7 +295,8 @@ fn copies_of_contents_in_s3_have_no_window() {
     window.write("b/00.txt", "{\"id\": \"x\"}\n");
     window.edit("tiny.kdl", "b/*.txt", "b/00.txt");
     let checked = window.fmflow(&["check", "tiny.kdl"]).ok();
-    let checked = checked.says("not supported yet: a window on a dataset that drops copies of contents in S3");
+    let checked =
+        checked.says("not supported yet: a window on a dataset that drops copies of contents in S3");
     checked.says("write `duplicates \"keep\"`, or remove `window`");
     window.fmflow(&["run", "tiny.kdl"]).exits(2).says("drops copies of contents in S3");
 }

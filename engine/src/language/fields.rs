@@ -104,7 +104,8 @@ impl StageFields<'_> {
             Some((format!("dataset.contamination.{at}.held-out.compared"), child.leaf("held-out")?))
         });
         let originals = list_originals(dataset).enumerate();
-        let originals = originals.map(|(at, leaf)| (format!("dataset.duplicates.dataset.{at}.compared"), leaf));
+        let originals =
+            originals.map(|(at, leaf)| (format!("dataset.duplicates.dataset.{at}.compared"), leaf));
         for (path, leaf) in held.chain(originals) {
             let Some(target) = self.world.any_target(leaf) else { continue };
             let number = others.iter().position(|other| std::ptr::eq(*other, target)).map_or(0, |at| at + 1);

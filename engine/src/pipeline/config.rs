@@ -137,7 +137,7 @@ pub enum TokenizerConfig {
 pub struct RowsConfig {
     /// The dataset to tokenize and pack.
     pub dataset: DatasetConfig,
-    /// The other datasets that it is compared with, each once; they are sources of the stage, under their names.
+    /// The other datasets that it is compared with, each once: sources of the stage under their names.
     pub others: Vec<DatasetConfig>,
     /// Tokens in a row.
     pub length: usize,
@@ -155,14 +155,6 @@ pub struct RowsConfig {
     pub shard_bytes: u64,
     /// Bytes that the rows of all datasets may take, if they are made while training reads them.
     pub window: Option<NonZeroU64>,
-}
-
-impl RowsConfig {
-    /// The dataset of this name: its own, or one that it is compared with.
-    #[must_use]
-    pub fn dataset_called(&self, name: &str) -> Option<&DatasetConfig> {
-        std::iter::once(&self.dataset).chain(&self.others).find(|dataset| dataset.name == name)
-    }
 }
 
 /// Which tokens at the end of an answer are supervised.

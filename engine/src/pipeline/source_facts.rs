@@ -8,7 +8,7 @@ use crate::pipeline::config::{FetchConfig, StageConfig, TokenizerConfig};
 use crate::pipeline::field_path::rows;
 use crate::pipeline::repository::RepositoryFiles;
 use crate::pipeline::shape::ModelShape;
-use crate::pipeline::stage::{Stage, StageId};
+use crate::pipeline::stage::{SourceFiles, Stage, StageId};
 use crate::text::file_head;
 use crate::text::unpack::is_packed_name;
 
@@ -44,16 +44,33 @@ impl PipelineFacts {
 /// Total size in bytes of the files that a result is made of; a file whose size cannot be read counts 0.
 #[must_use]
 pub(crate) fn count_source_bytes(stage: &Stage) -> u64 {
-    let files = stage.main_sources().flat_map(|source| &source.files);
-    let local = files.filter_map(|path| file_head::read_file_size(path)).fold(0, u64::saturating_add);
-    local.saturating_add(count_download_bytes(stage))
+    stage.main_sources().map(count_bytes).fold(0, u64::saturating_add)
 }
 
-/// Total size in bytes of the files that a stage downloads for what its result is made of.
+/// Total size in bytes of the files of a source; a file whose size cannot be read counts 0.
+#[must_use]
+pub(crate) fn count_bytes(source: &SourceFiles) -> u64 {
+    let local = source.files.iter().filter_map(|path| file_head::read_file_size(path));
+    let remote = source.remote.as_ref().map_or(0, RepositoryFiles::bytes);
+    local.fold(remote, u64::saturating_add)
+}
+
+/// Total size in bytes of the files that a stage downloads: of datasets that are only compared, at most those of their first shards or
+/// of one shard at a time are there.
 #[must_use]
 pub(crate) fn count_download_bytes(stage: &Stage) -> u64 {
-    let remote = stage.main_sources().filter_map(|source| source.remote.as_ref());
-    remote.map(RepositoryFiles::bytes).fold(0, u64::saturating_add)
+    /// As many shards are the first ones.
+    const SHARDS: u64 = 16;
+    let remote = stage.sources.iter().filter_map(|source| Some((source, source.remote.as_ref()?)));
+    let bytes = remote.map(|(source, remote)| match &stage.config {
+        StageConfig::Rows(config) if source.name != config.dataset.name => {
+            let largest = remote.files.iter().map(|file| file.size).max().unwrap_or(0);
+            let shard = largest.saturating_add(config.shard_bytes);
+            remote.bytes().min(shard.saturating_mul(SHARDS))
+        }
+        _ => remote.bytes(),
+    });
+    bytes.fold(0, u64::saturating_add)
 }
 
 /// Bytes of text in the files that a stage reads, as far as their sizes tell: a packed file is taken to hold this many times its size.

@@ -10,46 +10,29 @@
 //! behind them is cut off, and they are hashed again before the stage goes on.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::store::growth_note::{GrowthNote, NOTE, read_note};
 use crate::store::hashing_file::HashingFile;
 use crate::store::layout::Store;
 use crate::store::publish::ArtifactWriter;
 use crate::store::seal;
 use crate::store::slot::Slot;
-use crate::store::vfs::{Vfs, is_absent};
+use crate::store::vfs::is_absent;
 
-/// The folder of the artifact, and the note, in the work folder.
+/// The folder of the artifact, in the work folder.
 const FOLDER: &str = "growing";
-const NOTE: &str = "growing.json";
-
-/// What is known of a file that grows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GrowthNote {
-    /// Name of the file.
-    name: String,
-    /// Bytes that are on stable storage, and their digest.
-    size: u64,
-    blake3: String,
-    /// Units of work that they stand for.
-    step: u64,
-    /// What the stage needs to go on.
-    state: Value,
-    /// The checksum; see [`seal`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    root: Option<String>,
-}
 
 /// A file of an artifact that grows over several runs.
 pub struct GrowingFile {
     file: HashingFile,
     name: String,
     store: Store,
+    /// The folder that it is in.
+    folder: PathBuf,
     note: PathBuf,
 }
 
@@ -93,7 +76,7 @@ impl Slot {
             }
         };
         let growth = found.map(|found| Growth { step: found.step, state: found.state });
-        let file = GrowingFile { file, name: name.to_owned(), store: self.store().clone(), note };
+        let file = GrowingFile { file, name: name.to_owned(), store: self.store().clone(), folder, note };
         Ok((writer, file, growth))
     }
 
@@ -117,6 +100,7 @@ impl GrowingFile {
     /// If one of the two cannot be written.
     pub fn note(&mut self, step: u64, state: Value) -> Result<()> {
         let (size, blake3) = self.file.settle()?;
+        self.store.vfs().sync_dir(&self.folder).map_err(Error::io("sync", &self.folder))?;
         let note = GrowthNote { name: self.name.clone(), size, blake3, step, state, root: None };
         let text = serde_json::to_string_pretty(&note).expect("a note is texts, numbers and what JSON has");
         self.store.replace_file(&self.note, seal::seal_object(&text).as_bytes())
@@ -139,19 +123,4 @@ impl Write for GrowingFile {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-/// Units of work that the file of an unfinished stage stands for; `None` if it has none that grows.
-pub(super) fn read_growth_step(vfs: &dyn Vfs, work: &Path) -> Result<Option<u64>> {
-    Ok(read_note(vfs, &work.join(NOTE))?.map(|found| found.step))
-}
-
-/// A note; `None` if there is none, or it is damaged: then the stage begins again.
-fn read_note(vfs: &dyn Vfs, path: &Path) -> Result<Option<GrowthNote>> {
-    let bytes = match vfs.read(path) {
-        Err(error) if is_absent(&error) => return Ok(None),
-        read => read.map_err(Error::io("read", path))?,
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(Some(text).filter(|text| seal::is_object_whole(text)).and_then(|text| serde_json::from_str(&text).ok()))
 }

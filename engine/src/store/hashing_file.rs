@@ -141,12 +141,7 @@ impl Write for HashingFile {
 }
 
 /// Calls `take` with the first `size` bytes of a file, in parts. Whether it has so many.
-fn read_beginning(
-    vfs: &dyn Vfs,
-    path: &Path,
-    size: u64,
-    mut take: impl FnMut(&[u8]),
-) -> io::Result<bool> {
+fn read_beginning(vfs: &dyn Vfs, path: &Path, size: u64, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
     let mut reader = match vfs.open(path) {
         Err(error) if is_absent(&error) => return Ok(false),
         opened => opened?.take(size),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
-use crate::store::growing::read_growth_step;
+use crate::store::growth_note::read_growth_step;
 use crate::store::layout::{PERMANENT, Store, WINDOWS, format_folder_name, is_folder_of};
 use crate::store::manifest::{self, Manifest, read_manifest};
 use crate::store::verify::{self, IntegrityError, VerifyDepth};

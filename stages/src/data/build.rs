@@ -25,7 +25,7 @@ use super::rows::{
     FORMAT, FileSink, HELD_OUT, RECORDS, RowsSummary, SUMMARY, SplitSummary, compute_bytes_per_id,
 };
 use super::tokenizer::Tokenizer;
-use batches::{Batches, DocumentBatch};
+use batches::{Batches, give_batches};
 use budget::TokenBudget;
 use encode::{DocumentEncoder, EncodedBatch, EncodedDocument};
 use error::options_error;
@@ -38,7 +38,7 @@ pub(crate) use shard_counts::RowsProgress;
 use shard_counts::ShardCounts;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
-use threads::{WorkThreads, with_threads};
+use threads::with_threads;
 pub(crate) use tokenizer_texts::train_tokenizer;
 
 /// Makes the rows of a dataset and writes them to `sink`, with everything that is needed to read them. Documents are encoded on
@@ -97,21 +97,6 @@ pub(crate) struct BuiltShard {
     pub held_out: u64,
     /// Whether the cap of the dataset ends in it.
     pub ends_the_dataset: bool,
-}
-
-/// Reads batches for all threads that have room, as far as the cap allows. `unpacked` are the most tokens of each batch that is not packed.
-fn give_batches<D: Iterator<Item = Result<PlacedDocument, CorpusError>>>(
-    threads: &mut WorkThreads<DocumentBatch, EncodedBatch>,
-    batches: &mut Batches<'_, D>,
-    budget: &TokenBudget,
-    unpacked: &mut VecDeque<Option<u64>>,
-) {
-    while threads.has_room() {
-        let most = unpacked.iter().try_fold(0_u64, |sum, most| most.map(|most| sum.saturating_add(most)));
-        let Some(batch) = batches.next(budget.left(), most) else { break };
-        unpacked.push_back(batch.most_tokens);
-        threads.give(batch);
-    }
 }
 
 fn serialize_summary(value: &impl serde::Serialize) -> Result<Vec<u8>, BuildError> {

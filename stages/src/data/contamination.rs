@@ -103,7 +103,9 @@ impl Contamination {
             }
             set.compared += 1;
             // A run does not go from one turn to the next.
-            let Some(run) = list_document_texts(document).find_map(|text| set.runs.find(text)) else { continue };
+            let Some(run) = list_document_texts(document).find_map(|text| set.runs.find(text)) else {
+                continue;
+            };
             let (file, place) = describe_place(place);
             set.found += 1;
             set.first.get_or_insert_with(|| place.clone());
@@ -388,8 +390,9 @@ mod tests {
             eprintln!("skipped: no benchmarks in {}", folder.display());
             return;
         }
-        let mut found =
-            Contamination::new(vec![TextSet::of_files(check("humaneval", 13, true), &[file.clone()]).unwrap()]);
+        let mut found = Contamination::new(vec![
+            TextSet::of_files(check("humaneval", 13, true), std::slice::from_ref(&file)).unwrap(),
+        ]);
         let records = read_records(&file).unwrap();
         assert_eq!(records.len(), 164);
         for record in &records {

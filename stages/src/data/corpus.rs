@@ -7,6 +7,7 @@
 mod contents;
 mod duplicates;
 mod error;
+mod left_out;
 mod open;
 mod skipped;
 

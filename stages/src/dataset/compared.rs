@@ -128,7 +128,7 @@ fn read_held_out(
     let mut set = TextSet::new(check.clone());
     let fault = |error| explain_build_error(job, BuildError::from(error), &format!("check dataset `{name}`"));
     let mut record = 0;
-    while let Some(document) = documents.next() {
+    for document in documents.by_ref() {
         crate::job::check_interrupt(job)?;
         let document: Document = document.map_err(fault)?;
         if !document.is_held_out(dataset.held_out) {

@@ -50,7 +50,8 @@ impl ShardCopies {
 pub(crate) fn read_originals(job: &Job<'_>, config: &RowsConfig) -> Result<SeenDocuments, Failure> {
     let mut seen = SeenDocuments::default();
     for name in &config.dataset.originals {
-        let dataset = config.dataset_called(name).expect("rows have the datasets that they are compared with");
+        let dataset =
+            config.dataset_called(name).expect("rows have the datasets that they are compared with");
         job.report.note(&format!("the documents of `{}` are read first, to find copies", escape_line(name)));
         seen.begin_original(name);
         walk_shards(job, config, dataset, |_, documents| {
@@ -114,7 +115,8 @@ fn walk_shards(
     for shard in 0..plan.len() {
         let files = find_some_files(job, source, plan.files(shard))?;
         let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
-        let mut documents = open_documents(job, dataset, files.clone(), patience)?.of_a_part().with_copies(None);
+        let mut documents =
+            open_documents(job, dataset, files.clone(), patience)?.of_a_part().with_copies(None);
         take(shard, &mut documents)?;
         drop(documents);
         remove_kept_contents(job, dataset, &files)?;

@@ -60,7 +60,10 @@ impl<'a> ShardMaker<'a> {
         let compared = read_kept_compared(source.stage, config, folder)?;
         let copies = config.dataset.drops_duplicates.then(|| read_kept_copies(folder)).transpose()?;
         if copies.as_ref().is_some_and(|copies| copies.len() != plan.len()) {
-            return Err(stage_failure(format!("the plan of `{}` does not fit its shards", source.stage.name)));
+            return Err(stage_failure(format!(
+                "the plan of `{}` does not fit its shards",
+                source.stage.name
+            )));
         }
         Ok(Self { source, config, options: read_rows_options(config), tokenizer, plan, compared, copies })
     }

@@ -1,6 +1,6 @@
 //! Compares what a pipeline would cost with its budget, and its settings with what published runs found to work.
 
-use crate::check::lint::peak_rate;
+use crate::check::lint::{peak_rate, windows};
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::train::CheckpointInterval;
@@ -39,6 +39,7 @@ pub(super) fn lint_estimates(root: &Record, pipeline: &Pipeline, sink: &mut Sink
             check_first_checkpoint(stage, config, training, sink);
         }
     }
+    pipeline.stages.iter().for_each(|stage| windows::lint_window(pipeline, stage, sink));
     check_known_machine(root, pipeline, sink);
     check_time_budget(root, pipeline, &costs, sink);
     check_disk_budget(root, pipeline, &costs, sink);

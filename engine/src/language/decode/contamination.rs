@@ -12,9 +12,10 @@ use crate::text::diagnostic::{Code, Diagnostic};
 pub(super) fn decode_contamination(dataset: &Record, name: &str) -> Option<Vec<ContaminationCheck>> {
     let decode = |(number, child): (usize, &Record)| {
         let (shown, texts) = match (child.text("from"), child.text("held-out")) {
-            (Some(from), _) => {
-                (from.to_owned(), ComparedTexts::Benchmark { source: format!("{name} contamination {number}") })
-            }
+            (Some(from), _) => (
+                from.to_owned(),
+                ComparedTexts::Benchmark { source: format!("{name} contamination {number}") },
+            ),
             (None, held) => {
                 let dataset = held?.to_owned();
                 (format!("held-out {dataset}"), ComparedTexts::HeldOut { dataset })
@@ -77,11 +78,13 @@ impl Decoder<'_> {
             return true;
         }
         let message = format!("dataset `{name}` holds nothing out that documents could be compared with");
-        self.sink.push(
-            Diagnostic::new(Code::NothingHeldOut, message)
-                .at(&leaf.span, "has no held-out documents")
-                .help(format!("add `held-out=\"2%\"` to dataset `{name}`, or remove this `contamination`")),
-        );
+        let declared = self.world.named("dataset", name).and_then(Record::name_leaf);
+        let mut diagnostic = Diagnostic::new(Code::NothingHeldOut, message)
+            .at(&leaf.span, "its held-out documents are looked for");
+        if let Some(place) = declared {
+            diagnostic = diagnostic.also(&place.span, "nothing is held out");
+        }
+        self.sink.push(diagnostic.help(format!("write `held-out=\"2%\"` in dataset `{name}`")));
         false
     }
 
@@ -91,13 +94,14 @@ impl Decoder<'_> {
         let Some(original) = self.world.target(leaf) else { return false };
         let name = original.expect_name();
         if let Some(cap) = original.leaf("tokens").or_else(|| original.leaf("tokens-at-most")) {
-            let message = format!("which documents of `{name}` are in its rows is known only once they are made");
+            let message =
+                format!("which documents of `{name}` are in its rows is known only once they are made");
             self.sink.push(
                 Diagnostic::new(Code::ConflictingFields, message)
                     .at(&leaf.span, "its documents are looked for")
                     .also(&cap.span, "not all of them are in its rows")
                     .help(format!(
-                        "name `{}` in `duplicates \"drop\"` of `{name}` in place of this",
+                        "let dataset `{name}` drop what is in `{}`, or remove its cap",
                         record.expect_name()
                     )),
             );
@@ -113,7 +117,7 @@ impl Decoder<'_> {
         self.sink.push(
             Diagnostic::new(Code::ConflictingFields, message)
                 .at(&leaf.span, "comes back to where it began")
-                .help("remove this dataset from `duplicates`: copies inside a dataset are dropped anyway"),
+                .help("remove it from one of them; copies inside a dataset are dropped anyway"),
         );
         false
     }

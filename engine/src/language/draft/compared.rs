@@ -5,7 +5,11 @@ use crate::language::record::{Leaf, Record};
 
 /// The names in `duplicates "drop" { dataset "NAME" }` of a dataset.
 pub(crate) fn list_originals(dataset: &Record) -> impl Iterator<Item = &Leaf> {
-    dataset.child("duplicates").into_iter().flat_map(|child| child.children("dataset")).filter_map(Record::name_leaf)
+    dataset
+        .child("duplicates")
+        .into_iter()
+        .flat_map(|child| child.children("dataset"))
+        .filter_map(Record::name_leaf)
 }
 
 /// The other datasets that one names in `contamination held-out=` and in `duplicates`, each once, in this order.

@@ -1,6 +1,6 @@
 //! Settings of datasets.
 
-use super::ContentsConfig;
+use super::{ContentsConfig, RowsConfig};
 
 /// A dataset: how its files are read, and how much of it is held out.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +123,14 @@ impl DatasetConfig {
             contamination: Vec::new(),
             cap: None,
         }
+    }
+}
+
+impl RowsConfig {
+    /// The dataset of this name: its own, or one that it is compared with.
+    #[must_use]
+    pub fn dataset_called(&self, name: &str) -> Option<&DatasetConfig> {
+        [&self.dataset].into_iter().chain(&self.others).find(|dataset| dataset.name == name)
     }
 }
 

@@ -1,9 +1,13 @@
 //! Reads documents ahead of those that are packed, in batches, and never beyond a cap.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use fmflow_engine::documents::RecordPlace;
 
+use super::budget::TokenBudget;
+use super::encode::EncodedBatch;
+use super::threads::WorkThreads;
 use crate::data::corpus::{CorpusError, Document};
 use crate::data::tokenizer::Tokenizer;
 
@@ -82,6 +86,21 @@ impl<'a, D: Iterator<Item = Result<PlacedDocument, CorpusError>>> Batches<'a, D>
             }
         }
         (!batch.documents.is_empty() || batch.fault.is_some()).then_some(batch)
+    }
+}
+
+/// Reads batches for all threads that have room, as far as the cap allows. `unpacked` are the most tokens of each batch that is not packed.
+pub(super) fn give_batches<D: Iterator<Item = Result<PlacedDocument, CorpusError>>>(
+    threads: &mut WorkThreads<DocumentBatch, EncodedBatch>,
+    batches: &mut Batches<'_, D>,
+    budget: &TokenBudget,
+    unpacked: &mut VecDeque<Option<u64>>,
+) {
+    while threads.has_room() {
+        let most = unpacked.iter().try_fold(0_u64, |sum, most| most.map(|most| sum.saturating_add(most)));
+        let Some(batch) = batches.next(budget.left(), most) else { break };
+        unpacked.push_back(batch.most_tokens);
+        threads.give(batch);
     }
 }
 

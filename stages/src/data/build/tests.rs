@@ -8,7 +8,7 @@ use super::super::corpus::Chat;
 use super::super::corpus::read_all;
 use super::super::packing::{Packing, PositionRole};
 use super::super::rows::tests::Memory;
-use super::super::rows::{HELD_OUT_RECORDS, RowsFile, Rows, Split};
+use super::super::rows::{HELD_OUT_RECORDS, Rows, RowsFile, Split};
 use super::super::shards::ShardPlan;
 use super::super::tokenizer::TokenizerError;
 use super::super::tokenizer::tests::small;
@@ -525,9 +525,10 @@ fn rows_go_on_behind_every_shard_with_the_same_bytes() {
     let (plan, stop) = (plan_of_shards(), AtomicBool::new(false));
     let long = |packing| RowsOptions { length: 256, ..wanted(packing) };
     let cap = Some(TokenCap { tokens: 4000, may_end_before: false });
-    for options in [Packing::Concat, Packing::FirstFit].into_iter().flat_map(|packing| {
-        [long(packing), RowsOptions { cap, ..long(packing) }]
-    }) {
+    for options in [Packing::Concat, Packing::FirstFit]
+        .into_iter()
+        .flat_map(|packing| [long(packing), RowsOptions { cap, ..long(packing) }])
+    {
         let build = |made: Option<&RowsProgress>, before: &[u8]| {
             let (mut memory, notes) = (Memory::default(), Notes::default());
             let shards = BuiltShards { plan: &plan, window: false, made };

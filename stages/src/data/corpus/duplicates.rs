@@ -136,7 +136,8 @@ impl SeenDocuments {
         let percent = 100.0 * self.dropped as f64 / self.all.max(1) as f64;
         let copies = if self.dropped == 1 { "copy" } else { "copies" };
         let all = count_noun(self.all, "document");
-        let names: Vec<_> = self.originals.iter().map(|(name, _)| format!("`{}`", escape_line(name))).collect();
+        let names: Vec<_> =
+            self.originals.iter().map(|(name, _)| format!("`{}`", escape_line(name))).collect();
         let others = match names.is_empty() {
             true => String::new(),
             false => format!(", {} of them from {}", self.of_others, names.join(", ")),

@@ -107,14 +107,15 @@ fn open_artifact(
     let (mut writer, mut file, mut growth) = job.slot.growing_artifact(RECORDS)?;
     let mut made = None;
     if let Some(found) = growth.take() {
-        made = serde_json::from_value::<RowsProgress>(found.state).ok();
+        let read = serde_json::from_value::<RowsProgress>(found.state).ok();
+        made = read.filter(|made| made.is_possible(plan.len()));
         match made.as_ref().map(RowsProgress::shards) {
             Some(done) => job.report.note(&format!(
                 "goes on behind {} of {}: their documents are read again, and only those that are held out are encoded",
                 count_noun(done as u64, "shard"),
                 plan.len()
             )),
-            // Another version of this program noted it.
+            // It is not what this version of the program notes.
             None => {
                 drop((writer, file));
                 job.slot.forget_growth()?;

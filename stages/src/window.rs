@@ -4,6 +4,7 @@
 //! disk space of the window allows, and drops those that were read. Training waits for a shard that is not there. Which row comes
 //! i-th is the same as without a window: it depends on how many rows each shard has, and that is found by making it.
 
+mod files;
 mod maker;
 mod state;
 

@@ -6,30 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fmflow_engine::error::{Failure, FailureKind};
-use fmflow_engine::store::{RowsWindow, ShardEntry};
+use fmflow_engine::store::ShardEntry;
 use fmflow_engine::text::display::format_bytes;
 
+use super::files::ShardFiles;
 use crate::data::order::{OrderIndex, Visit};
 use crate::failure::input_failure;
-
-/// The files of the shards that are there.
-pub(super) trait ShardFiles {
-    /// Opens one after comparing it; `None` if it is gone or damaged.
-    fn open_shard(&self, entry: &ShardEntry) -> Result<Option<File>, Failure>;
-
-    /// Removes one, if it is there.
-    fn drop_shard(&self, shard: u64) -> Result<(), Failure>;
-}
-
-impl ShardFiles for RowsWindow {
-    fn open_shard(&self, entry: &ShardEntry) -> Result<Option<File>, Failure> {
-        Ok(self.open(entry)?)
-    }
-
-    fn drop_shard(&self, shard: u64) -> Result<(), Failure> {
-        Ok(RowsWindow::drop_shard(self, shard)?)
-    }
-}
 
 /// Where the rows of a dataset are. Making decisions here needs no thread, so that tests can.
 pub(super) struct WindowState {
@@ -40,8 +22,7 @@ pub(super) struct WindowState {
     present: BTreeMap<u64, Option<Arc<File>>>,
     /// Bytes that a shard probably takes of which nothing is known.
     guess: u64,
-    /// The first row that training still reads, and its group. While nobody knows that group, this is the one before it that was known
-    /// last, so that the shards between the two are made and counted.
+    /// The first row that training still reads, and its group, as far as that is known.
     first: u64,
     at: Visit,
     /// The number after that of the last row that training reads.
@@ -106,11 +87,21 @@ impl WindowState {
         (self.at, self.end) != before
     }
 
-    /// Finds the group of the first row that is read, as far as the shards before it are counted.
+    /// Finds the group of the first row that is read. While nobody knows it, it is the first one that is not counted, or behind that:
+    /// what comes before is not needed.
     fn follow(&mut self) {
         let Self { index, entries, .. } = self;
-        if let Ok(Some(place)) = index.find(self.first, |shard| rows_of(entries, shard)) {
-            self.at = place.visit;
+        let (order, found) = (index.order(), index.find(self.first, |shard| rows_of(entries, shard)));
+        match found {
+            Ok(Some(place)) => self.at = place.visit,
+            Ok(None) => {}
+            Err(_) => {
+                let counted =
+                    |visit| order.members(visit).iter().all(|shard| rows_of(entries, *shard).is_ok());
+                let start = if self.at.pass == 0 { self.at.group } else { 0 };
+                let mut groups = (start..order.groups()).map(|group| Visit { pass: 0, group });
+                self.at = groups.find(|visit| !counted(*visit)).unwrap_or(self.at);
+            }
         }
     }
 

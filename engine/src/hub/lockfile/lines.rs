@@ -16,8 +16,8 @@ pub(super) struct DividedLock {
     whole: Arc<ConfigFile>,
     /// What is left of it.
     pub(super) rest: Arc<ConfigFile>,
-    /// The files, each with the place in the rest where its line was.
-    pub(super) files: Vec<(usize, PinnedFile)>,
+    /// The files, each with the place in the rest where its line was, and where that begins in the whole.
+    pub(super) files: Vec<(usize, usize, PinnedFile)>,
     /// Where parts of the rest begin, there and in the whole.
     runs: Vec<(usize, usize)>,
 }
@@ -29,7 +29,7 @@ impl DividedLock {
         let (mut at, mut plain) = (0, true);
         for line in whole.text.split_inclusive('\n') {
             match read_file_line(line) {
-                Some(file) => files.push((rest.len(), file)),
+                Some(file) => files.push((rest.len(), at, file)),
                 None => {
                     plain &= is_plain_line(line);
                     if runs.last().is_none_or(|(kept, start)| at - start != rest.len() - kept) {
@@ -56,6 +56,12 @@ impl DividedLock {
         let (kept, start) = self.runs[run];
         let offset = (start + place.offset - kept).min(self.whole.text.len());
         Span { file: self.whole.clone(), offset, length: place.length }
+    }
+
+    /// The place of a line of a file that begins at `start`.
+    pub(super) fn find_file(&self, start: usize) -> Span {
+        let offset = start + BEGINNING.len() - "file \"".len();
+        Span { file: self.whole.clone(), offset, length: "file".len() }
     }
 
     /// A problem with its places in the file on disk.

@@ -21,16 +21,11 @@ pub(crate) fn read_lockfile(config: &Path, sink: &mut Sink) -> Lockfile {
     let update_command = format!("fmflow check {} --online", read::display_path(config));
     let mut problems = Sink::default();
     let divided = read::read_lock_text(&path, &mut problems).map(DividedLock::new);
-    let mut lock = match &divided {
-        Some(divided) => parse_lockfile(divided, &mut problems),
-        None => Lockfile::default(),
-    };
+    let parsed = divided.as_ref().map(|divided| parse_lockfile(divided, &mut problems));
+    let mut lock = parsed.unwrap_or_default();
     let broken = problems.errors() > 0;
     for problem in problems.finish() {
-        let placed = match &divided {
-            Some(divided) => divided.find_places(problem),
-            None => problem,
-        };
+        let placed = divided.iter().fold(problem, |problem, divided| divided.find_places(problem));
         sink.push(invalid_lockfile(placed, &name, &update_command));
     }
     if let Some(divided) = &divided {
@@ -65,8 +60,8 @@ fn parse_lockfile(divided: &DividedLock, sink: &mut Sink) -> Lockfile {
     let mut files = divided.files.iter().peekable();
     for node in nodes.map(Some).chain([None]) {
         let start = node.map_or(usize::MAX, |node| node.span().offset());
-        while let Some((at, found)) = files.next_if(|(at, _)| *at <= start) {
-            reader.add_file(found.clone(), (*at, 1).into(), last.as_ref(), &mut lock);
+        while let Some((_, line, found)) = files.next_if(|(at, ..)| *at <= start) {
+            reader.add_file(found.clone(), &divided.find_file(*line), last.as_ref(), &mut lock);
         }
         let Some(node) = node else { break };
         match node.name().value() {
@@ -209,13 +204,14 @@ impl LockfileReader<'_> {
         lock: &mut Lockfile,
     ) {
         let Some(file) = self.file(node) else { return };
-        self.add_file(file, node.name().span(), last, lock);
+        let place = self.place(node.name().span());
+        self.add_file(file, &place, last, lock);
     }
 
     fn add_file(
         &mut self,
         file: PinnedFile,
-        span: miette::SourceSpan,
+        place: &Span,
         last: Option<&(RepositoryRequest, Option<SelectionRequest>)>,
         lock: &mut Lockfile,
     ) {
@@ -223,7 +219,8 @@ impl LockfileReader<'_> {
             if self.sink.errors() > 0 {
                 return;
             }
-            return self.refuse(span, "a file must follow its selection", "of no selection");
+            let message = "a file must follow its selection";
+            return self.sink.push(Diagnostic::new(Code::LockInvalid, message).at(place, "of no selection"));
         };
         let pin = lock.pins.get_mut(pin).expect("the last pin was inserted");
         pin.selections.get_mut(asked).expect("the last selection was inserted").files.push(file);

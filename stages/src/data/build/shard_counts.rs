@@ -24,6 +24,16 @@ impl RowsProgress {
     pub(crate) fn shards(&self) -> usize {
         self.rows.len()
     }
+
+    /// Whether the numbers fit each other and a dataset of so many shards: a store may be somebody else's.
+    pub(crate) fn is_possible(&self, shards: usize) -> bool {
+        let sum = self.rows.iter().try_fold(0_u64, |sum, rows| sum.checked_add(*rows));
+        let (rows, tokens) = self.opening_counts;
+        self.shards() < shards
+            && sum == Some(self.train.rows)
+            && rows <= self.train.rows
+            && tokens <= self.train.tokens
+    }
 }
 
 /// The shards that have ended, and what they have.

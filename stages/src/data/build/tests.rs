@@ -541,6 +541,7 @@ fn rows_go_on_behind_every_shard_with_the_same_bytes() {
         let (summary, files, notes) = build(None, &[]);
         assert!(notes.len() >= if options.cap.is_some() { 2 } else { 10 }, "{}", notes.len());
         for (made, bytes) in &notes {
+            assert!(made.is_possible(11) && !made.is_possible(made.shards()));
             let (again, others, later) = build(Some(made), &files[RECORDS][..*bytes]);
             assert_eq!((&again, &others), (&summary, &files), "behind shard {}", made.shards());
             assert_eq!(later[..], notes[made.shards()..]);

@@ -18,7 +18,10 @@ struct Names {
 
 impl ShardFiles for Names {
     fn open_shard(&self, entry: &ShardEntry) -> Result<Option<File>, Failure> {
-        if self.damaged.borrow_mut().remove(&entry.shard) || !self.there.borrow().contains(&entry.shard) {
+        if self.damaged.borrow_mut().remove(&entry.shard) {
+            self.there.borrow_mut().remove(&entry.shard);
+        }
+        if !self.there.borrow().contains(&entry.shard) {
             return Ok(None);
         }
         Ok(Some(tempfile::tempfile().unwrap()))
@@ -152,7 +155,7 @@ fn a_stage_that_begins_deep_in_the_order_follows_as_soon_as_it_can() {
     for ordinal in 40..48 {
         data.read(&mut state, &names, ordinal);
     }
-    assert!(state.made_again <= 1, "{}", state.made_again);
+    assert_eq!(state.made_again, 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod extension;
 pub(crate) mod fit;
 pub mod json;
 pub(crate) mod measured;
+mod passes;
 pub(crate) mod planned;
 pub(crate) mod reasons;
 pub(crate) mod refusals;

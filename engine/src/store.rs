@@ -4,9 +4,9 @@
 //! .fmflow/
 //!   format                          version of the store
 //!   lock                            locked by a run; names the process
-//!   digests                         cache of source file digests; may be deleted
+//!   digests                         digests of sources and of files of artifacts that were compared; may be deleted
 //!   artifacts/<stage>-<12 digits>/  finished, read-only; manifest.json has the hash of every file
-//!   work/<stage>-<12 digits>/       unfinished: manifest.json, checkpoints/<update>/, metrics.jsonl, downloads/
+//!   work/<stage>-<12 digits>/       unfinished: manifest.json, checkpoints/<update>/, metrics.jsonl, downloads/, growing/
 //!   permanent/<stage>-<12 digits>/  <update>/: checkpoints that stay when the stage is finished
 //!   windows/<stage>-<12 digits>/    shards of rows that training reads while they are made; dropped and made again
 //!   runs/                           journal.jsonl, and a record of the inputs of every run
@@ -24,6 +24,8 @@ mod downloads;
 pub(crate) mod events;
 mod foreign;
 pub mod garbage;
+mod growing;
+mod growth_note;
 pub(crate) mod hashing_file;
 pub(crate) mod journal;
 pub(crate) mod layout;
@@ -39,12 +41,14 @@ mod source_file;
 pub mod summary;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trusted;
 pub(crate) mod verify;
 pub(crate) mod vfs;
 pub(crate) mod window;
 
 pub use chunked_file::{CHUNKED_FILES, ChunkedFile};
 pub use downloads::{Downloads, PartialFile};
+pub use growing::{GrowingFile, Growth};
 pub use hashing_file::HashingFile;
 pub use layout::Store;
 pub use listing::{PermanentCheckpoints, StoreListing, StoredFolder};

@@ -144,7 +144,8 @@ impl StoredContents<'_> {
             }
             Err(error) => {
                 self.kept.flush()?;
-                Err(explain_storage_error(&error, self.stream.bucket(), key, self.job, self.dataset))
+                let (bucket, offline) = (self.stream.bucket(), self.stream.is_offline());
+                Err(explain_storage_error(&error, bucket, key, self.job, self.dataset, offline))
             }
         }
     }

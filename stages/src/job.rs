@@ -8,6 +8,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use fmflow_engine::error::{Failure, FailureKind};
+use fmflow_engine::pipeline::config::StageConfig;
 use fmflow_engine::pipeline::repository::RepositoryFiles;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::pipeline::stage::{SourceFiles, Stage};
@@ -138,8 +139,11 @@ pub(crate) fn check_interrupt(job: &Job<'_>) -> Result<(), Failure> {
 }
 
 fn stopped_failure(job: &Job<'_>) -> Failure {
-    let message =
-        format!("stage `{}` was stopped; the next run starts it again from the beginning", job.stage.name);
+    let next = match &job.stage.config {
+        StageConfig::Rows(config) if config.window.is_none() => "goes on behind its last shard",
+        _ => "starts it again from the beginning",
+    };
+    let message = format!("stage `{}` was stopped; the next run {next}", job.stage.name);
     Failure { kind: FailureKind::Interrupted, message, help: None }
 }
 

@@ -4,18 +4,24 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{DatasetConfig, RowsConfig};
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
-use fmflow_engine::store::Summary;
+use fmflow_engine::store::{ArtifactWriter, GrowingFile, Summary};
 use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
+use serde_json::Value;
 
-use crate::data::build::{BuiltShards, build_rows};
+use crate::data::build::{BuiltShards, RowsProgress, build_rows};
 use crate::data::contamination::LISTED;
-use crate::data::corpus::{Documents, Patience};
+use crate::data::corpus::{Copies, Documents, Patience};
 use crate::data::dropped::RowsShape;
 use crate::data::rows::{FileSink, RECORDS, RowsFile, RowsSummary, Split, Unwritten};
+use crate::data::shards::ShardPlan;
 use crate::data::special_token_mentions::SpecialTokenMentions;
-use crate::dataset::{open_documents, plan_shards, read_benchmarks, read_rows_options, watch_documents};
+use crate::dataset::{
+    COPIES, ShardCopies, find_copies, open_documents, plan_shards, read_compared, read_originals,
+    read_rows_options, watch_documents,
+};
+use crate::failure::stage_failure;
 use crate::job::{ArtifactSink, explain_build_error, find_input_folder, find_some_files, find_source};
 use crate::model::open_tokenizer;
 
@@ -29,16 +35,23 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
     let options = read_rows_options(config);
     let source = find_source(job.stage, &config.dataset.name)?;
     let plan = plan_shards(source, config)?;
-    let shards = BuiltShards { plan: &plan, window: config.window.is_some() };
-    let mut writer = job.slot.artifact()?;
-    let mut sink = RowsSink { artifact: ArtifactSink(&mut writer), window: shards.window };
+    let window = config.window.is_some();
+    let (mut writer, growing, made) = open_artifact(job, &plan, window)?;
+    let shards = BuiltShards { plan: &plan, window, made: made.as_ref() };
+    let mut compared = read_compared(job, config, shards.window.then_some(&mut writer))?;
+    let (copies, told) = prepare_copies(job, config, shards.window.then_some(&plan), &mut writer)?;
+    let mut sink = RowsSink { artifact: ArtifactSink(&mut writer), window: shards.window, growing };
     let mut named = SpecialTokenMentions::new(&tokenizer, config.specials);
     let last = if shards.window { plan.opening() } else { plan.len() };
     let files = find_some_files(job, source, 0..plan.files(last - 1).end)?;
     let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
     let mut documents = open_documents(job, &config.dataset, files, patience)?;
-    let mut benchmarks = read_benchmarks(job.stage, &config.dataset)?;
-    let read = watch_documents(&mut documents, Some(&mut named), &mut benchmarks, |file| plan.shard_of(file));
+    if let Some(copies) = copies {
+        documents = documents.with_copies(Some(copies));
+    }
+    let held_out = config.dataset.held_out;
+    let shard_of = |file| plan.shard_of(file);
+    let read = watch_documents(&mut documents, Some(&mut named), &mut compared, held_out, shard_of);
     let built = build_rows(read, &tokenizer, &options, &shards, &mut sink, job.cores, job.interrupt);
     // A cap may end the reading before the iterator looks at all records together.
     let built = built.and_then(|found| match documents.find_fault_of_all() {
@@ -52,8 +65,11 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
             &format!("check dataset `{}` and the settings of its rows", config.dataset.name),
         )
     })?;
-    if benchmarks.is_checked() {
-        writer.write(LISTED, benchmarks.listed())?;
+    if compared.is_checked() {
+        writer.write(LISTED, compared.listed())?;
+    }
+    if let Some(listed) = documents.list_copies() {
+        writer.write(LISTED_COPIES, listed)?;
     }
     let shape =
         RowsShape { length: found.length, canvas: found.canvas, packing: found.packing, chats: found.chats };
@@ -63,7 +79,8 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
         .into_iter()
         .chain(describe_cap(&config.dataset, &found, &documents))
         .chain(documents.describe_left_out())
-        .chain(benchmarks.describe())
+        .chain(told)
+        .chain(compared.describe())
         .chain(left)
         .collect();
     // What it keeps of contents goes before the folder that it lies in.
@@ -76,6 +93,68 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
     summary.lines.extend(left);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
+}
+
+/// The artifact of rows, the file of their records, and what an earlier run has made of it. Of a window there are no such records.
+fn open_artifact(
+    job: &Job<'_>,
+    plan: &ShardPlan,
+    window: bool,
+) -> Result<(ArtifactWriter, Option<GrowingFile>, Option<RowsProgress>), Failure> {
+    if window {
+        return Ok((job.slot.artifact()?, None, None));
+    }
+    let (mut writer, mut file, mut growth) = job.slot.growing_artifact(RECORDS)?;
+    let mut made = None;
+    if let Some(found) = growth.take() {
+        let read = serde_json::from_value::<RowsProgress>(found.state).ok();
+        made = read.filter(|made| made.is_possible(plan.len()));
+        match made.as_ref().map(RowsProgress::shards) {
+            Some(done) => job.report.note(&format!(
+                "goes on behind {} of {}: their documents are read again, and only those that are held out are encoded",
+                count_noun(done as u64, "shard"),
+                plan.len()
+            )),
+            // It is not what this version of the program notes.
+            None => {
+                drop((writer, file));
+                job.slot.forget_growth()?;
+                (writer, file, _) = job.slot.growing_artifact(RECORDS)?;
+            }
+        }
+    }
+    Ok((writer, Some(file), made))
+}
+
+/// Name of the file that lists documents which are in other datasets too.
+const LISTED_COPIES: &str = "duplicates.jsonl";
+
+/// Finds out about copies before the documents are read, as far as that is needed: which there are, and what is told of them. The shards
+/// of a window, whose plan is given, are made alone, so that all copies are found now and kept with it.
+fn prepare_copies(
+    job: &Job<'_>,
+    config: &RowsConfig,
+    window: Option<&ShardPlan>,
+    writer: &mut ArtifactWriter,
+) -> Result<(Option<Copies>, Option<String>), Failure> {
+    let dataset = &config.dataset;
+    if !dataset.drops_duplicates || (dataset.originals.is_empty() && window.is_none()) {
+        return Ok((None, None));
+    }
+    let mut seen = read_originals(job, config)?;
+    let Some(plan) = window else { return Ok((Some(Copies::Seen(seen)), None)) };
+    let shards = find_copies(job, config, &mut seen)?;
+    let mut lines = Vec::new();
+    for shard in &shards {
+        serde_json::to_writer(&mut lines, shard).map_err(stage_failure)?;
+        lines.push(b'\n');
+    }
+    writer.write(COPIES, &lines)?;
+    if let Some(listed) = seen.listed() {
+        writer.write(LISTED_COPIES, listed)?;
+    }
+    let numbers = ShardCopies::join(&shards[..plan.opening()]);
+    Ok((Some(Copies::Known { numbers, read: 0 }), Some(seen.describe())))
 }
 
 /// How a dataset of several groups is read; one of a single group is shuffled as a whole, and there is nothing to say.
@@ -113,14 +192,27 @@ fn describe_shards(found: &RowsSummary) -> Vec<String> {
 struct RowsSink<'a> {
     artifact: ArtifactSink<'a>,
     window: bool,
+    /// The file of the training rows, which outlives a kill.
+    growing: Option<GrowingFile>,
 }
 
 impl FileSink for RowsSink<'_> {
     fn file(&mut self, name: &str) -> std::io::Result<Box<dyn RowsFile>> {
-        match self.window && name == RECORDS {
-            true => Ok(Box::new(Unwritten)),
-            false => self.artifact.file(name),
+        match (name == RECORDS, self.growing.take_if(|_| name == RECORDS)) {
+            (_, Some(file)) => Ok(Box::new(file)),
+            (true, None) if self.window => Ok(Box::new(Unwritten)),
+            _ => self.artifact.file(name),
         }
+    }
+}
+
+impl RowsFile for GrowingFile {
+    fn note(&mut self, step: u64, state: &Value) -> std::io::Result<()> {
+        Ok(Self::note(self, step, state.clone())?)
+    }
+
+    fn finish(self: Box<Self>) -> std::io::Result<()> {
+        Ok(Self::finish(*self)?)
     }
 }
 

@@ -4,6 +4,7 @@
 //! disk space of the window allows, and drops those that were read. Training waits for a shard that is not there. Which row comes
 //! i-th is the same as without a window: it depends on how many rows each shard has, and that is found by making it.
 
+mod files;
 mod maker;
 mod state;
 
@@ -23,6 +24,7 @@ use crate::data::order::{OrderIndex, RowOrder};
 use crate::data::packing::Row;
 use crate::data::rows::{RowsSummary, from_record};
 use crate::failure::{input_failure, stage_failure};
+use crate::job::find_input_folder;
 use maker::ShardMaker;
 use state::{Found, WindowState};
 
@@ -78,7 +80,8 @@ impl<'a> WindowRows<'a> {
         let present = store.find_present(&entries)?;
         let state = WindowState::new(OrderIndex::new(order), source.disk, entries, present);
         let state = Mutex::new(state.with_guess(guess_shard_bytes(summary)));
-        let (maker, changed) = (ShardMaker::open(source, order)?, Condvar::new());
+        let (maker, changed) =
+            (ShardMaker::open(source, order, find_input_folder(job, role)?)?, Condvar::new());
         let stop = AtomicBool::new(false);
         Ok(Self { job, name, maker, store, summary: summary.clone(), state, changed, stop })
     }

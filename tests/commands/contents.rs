@@ -291,6 +291,7 @@ fn a_busy_server_is_asked_again() {
 #[test]
 fn without_a_network_it_says_what_it_needs() {
     let place = Place::public(10);
+    place.run(&mut place.command(&["plan", "c.kdl"])).ok().says("its disk counts the records alone");
     let mut command = place.command(&["run", "c.kdl", "--until", "r/code"]);
     let ran = place.run(command.env("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")).exits(1);
     ran.says("cannot be fetched from http://127.0.0.1:9")
@@ -301,7 +302,8 @@ fn without_a_network_it_says_what_it_needs() {
     let mut command = place.command(&["run", "c.kdl", "--until", "r/code"]);
     place.run(command.env("AWS_REGION", "us east")).exits(8).says("is not the name of a region");
     let mut command = place.command(&["run", "c.kdl", "--until", "r/code"]);
-    place.run(command.env("HF_HUB_OFFLINE", "1")).exits(1).says("`HF_HUB_OFFLINE` is set");
+    let ran = place.run(command.env("HF_HUB_OFFLINE", "1")).exits(1).says("`HF_HUB_OFFLINE` is set");
+    ran.says("unset `HF_HUB_OFFLINE` until all contents of dataset `code` are here");
     // The general variable is asked second.
     let mut command = place.command(&["run", "c.kdl", "--until", "r/code"]);
     command.env_remove("AWS_ENDPOINT_URL_S3").env("AWS_ENDPOINT_URL", &place.storage.address);

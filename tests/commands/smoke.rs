@@ -76,8 +76,9 @@ tokenizer "own" from="gone/tokenizer.json"
 dataset "files" from="gone/texts/*.txt" format="text" documents="file" held-out="1%"
 dataset "lines" from="gone/lines.jsonl" format="jsonl" text="page.body" held-out="1%" tokens="3B" {
     filter { column "meta.license" "mit" "apache-2.0"; stars at-least=5; fork #false }
-    duplicates "drop"
+    duplicates "drop" { dataset "files" }
     contamination "exam" from="gone/exam.jsonl" ngram=8
+    contamination held-out="files" ngram=8
 }
 dataset "pairs" from="gone/pairs.parquet" format="parquet" held-out="1%" strict=#true {
     chat user="q" input="context" assistant="a" system="rules" group="kind"

@@ -288,10 +288,15 @@ fn several_trainings_share_a_window() {
 }
 
 #[test]
-fn copies_in_a_window_are_not_supported_yet() {
-    let window = project(&PIPELINE.replace("tokens=30000", "tokens=30000 { duplicates \"drop\" }"));
+fn copies_of_contents_in_s3_have_no_window() {
+    let far = r#" format="jsonl" held-out="10%" { duplicates "drop"; contents from="s3://bucket/{id}" }"#;
+    let near = r#" format="text" documents="lines" held-out="10%" tokens=30000"#;
+    let window = project(&PIPELINE.replace(near, far));
+    window.write("b/00.txt", "{\"id\": \"x\"}\n");
+    window.edit("tiny.kdl", "b/*.txt", "b/00.txt");
     let checked = window.fmflow(&["check", "tiny.kdl"]).ok();
-    let checked = checked.says("not supported yet: a window on a dataset that drops copies");
+    let checked =
+        checked.says("not supported yet: a window on a dataset that drops copies of contents in S3");
     checked.says("write `duplicates \"keep\"`, or remove `window`");
-    window.fmflow(&["run", "tiny.kdl"]).exits(2).says("a window on a dataset that drops copies");
+    window.fmflow(&["run", "tiny.kdl"]).exits(2).says("drops copies of contents in S3");
 }

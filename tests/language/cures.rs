@@ -267,6 +267,20 @@ const SLIPS: &[(&str, &str)] = &[
     ("    steps 400\n", "    steps 400\n    batch { rows 16 }\n"),
     ("batch rows=16 per-device=4\n", "batch { rows 16 }\n"),
     ("format=\"jsonl\" held-out=\"2%\" {", "format=\"text\" held-out=\"2%\" {"),
+    (
+        "    chat user=\"question\" assistant=\"answer\"\n}",
+        "    chat user=\"question\" assistant=\"answer\"\n    contamination held-out=\"plain\"\n}\n\
+         dataset \"plain\" from=\"examples/quickstart/corpus/*.txt\" format=\"text\"",
+    ),
+    (
+        "    chat user=\"question\" assistant=\"answer\"\n}",
+        "    chat user=\"question\" assistant=\"answer\"\n    duplicates \"drop\" { dataset \"plain\" }\n}\n\
+         dataset \"plain\" from=\"examples/quickstart/corpus/*.txt\" format=\"text\" tokens=1000",
+    ),
+    (
+        "    chat user=\"question\" assistant=\"answer\"\n}",
+        "    chat user=\"question\" assistant=\"answer\"\n    duplicates \"drop\" { dataset \"tasks\" }\n}",
+    ),
     ("from=\"examples/quickstart/tasks/*.jsonl\"", "from=\"examples/quickstart/corpus/*.txt\""),
     ("from=\"examples/quickstart/tasks/*.jsonl\"", "from=\"examples/quickstart/tasks\""),
     ("from=\"examples/quickstart/tasks/*.jsonl\"", "from=\"examples/[\""),
@@ -373,6 +387,8 @@ const PROSE: &[(&str, &[&str])] = &[
         &[
             "paths are relative to the file",
             "remove the `chat`",
+            "let dataset ",
+            "remove it from one of them",
             "write a word",
             "lower `permanent every=` ",
             "name a field with ",

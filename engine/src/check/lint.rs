@@ -25,6 +25,7 @@ mod training;
 mod unsupported;
 mod vocabulary;
 mod watching;
+mod windows;
 
 use indexmap::IndexMap;
 

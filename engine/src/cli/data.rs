@@ -16,7 +16,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::plan::{Plan, PlanState};
 use crate::store::Store;
-use crate::store::verify::verify_for_reading;
+use crate::store::trusted::verify_for_reading;
 
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true)]
@@ -79,7 +79,7 @@ impl<'a> FinishedStages<'a> {
         match (&self.store, &planned.state) {
             (Some(store), PlanState::Cached) => {
                 let folder = store.artifact(name, &planned.key.fingerprint);
-                verify_for_reading(store.vfs(), &folder)?;
+                verify_for_reading(store, &folder)?;
                 Ok(folder)
             }
             (Some(store), PlanState::Corrupt(problem)) => {

@@ -2,6 +2,7 @@
 //!
 //! Only [`crate::hub`] writes it. Its text depends on nothing but the pins, so that equal pins give equal bytes.
 
+mod lines;
 mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use crate::store::vfs::Vfs;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::escape::show_path;
 use crate::text::place::Span;
-use crate::text::read::MAX_CONFIG_BYTES;
+use crate::text::read::MAX_LOCK_BYTES;
 
 /// Format version, written in the first node of a lock file.
 pub(crate) const LOCKFILE_SCHEMA: &str = "fmflow.lock/1";
@@ -127,8 +128,8 @@ impl Lockfile {
     /// # Errors
     /// If it is too long to be read again, the temporary file cannot be written, or it cannot replace `path`.
     pub(crate) fn write(&self, vfs: &dyn Vfs, path: &Path) -> Result<()> {
-        if self.render().len() as u64 > MAX_CONFIG_BYTES {
-            let message = format!("{} would be larger than 1 MiB, which no command reads", show_path(path));
+        if self.render().len() as u64 > MAX_LOCK_BYTES {
+            let message = format!("{} would be larger than 64 MiB, which no command reads", show_path(path));
             return Err(Error::usage(message, "choose fewer files of datasets with `files=`"));
         }
         let name = path.file_name().expect("a lock file has the name of its configuration").to_string_lossy();

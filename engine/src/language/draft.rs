@@ -1,11 +1,13 @@
 //! Drafts of stages: which stages a configuration has and which artifacts each reads, before any settings are decoded.
 
 mod average;
+mod compared;
 mod made;
 mod report;
 mod teacher;
 
 pub(crate) use average::list_averaged_updates;
+pub(crate) use compared::{find_compared_datasets, list_originals};
 pub(crate) use made::find_made_files;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,7 +142,9 @@ fn draft_rows<'a>(
     let mine = used.iter().filter(|pair| std::ptr::eq(pair.rows, record));
     for pair in mine {
         let tokenizer = find_referenced_input(record, "tokenizer", InputRole::Tokenizer);
-        let inputs = tokenizer.into_iter().chain(made::find_made_documents(world, pair.dataset)).collect();
+        let read = [pair.dataset].into_iter().chain(find_compared_datasets(world, pair.dataset));
+        let made = read.filter_map(|dataset| made::find_made_documents(world, dataset));
+        let inputs = tokenizer.into_iter().chain(made).collect();
         drafts.push(Draft {
             name: pair.name(),
             record,

@@ -1,7 +1,7 @@
 //! Flattens the settings of a stage into a list of fields with dotted paths, places and origins. References are inlined.
 //! Fingerprints and `show --resolved` are made from this list.
 
-use crate::language::draft::{Draft, list_averaged_updates};
+use crate::language::draft::{Draft, find_compared_datasets, list_averaged_updates, list_originals};
 use crate::language::mixture;
 use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
@@ -39,6 +39,7 @@ pub(crate) fn collect_stage_fields<'a>(
     fields.add_record(draft.record, "", true, 0);
     if let Some(dataset) = draft.dataset {
         fields.add_record(dataset, "dataset", true, 0);
+        fields.add_compared(dataset);
     }
     fields.add_mixture_shares(draft.record);
     fields.add_window(draft.record);
@@ -92,6 +93,41 @@ impl StageFields<'_> {
             origin: window.origin.clone(),
             semantic: true,
         });
+    }
+
+    /// Adds what the documents of the datasets that one is compared with are, and which of them each comparison means: 0 is the dataset
+    /// itself. They are not inlined where they are named, because two datasets may be compared with each other.
+    fn add_compared(&mut self, dataset: &Record) {
+        let others = find_compared_datasets(self.world, dataset);
+        let held = dataset.children("contamination").enumerate();
+        let held = held.filter_map(|(at, child)| {
+            Some((format!("dataset.contamination.{at}.held-out.compared"), child.leaf("held-out")?))
+        });
+        let originals = list_originals(dataset).enumerate();
+        let originals =
+            originals.map(|(at, leaf)| (format!("dataset.duplicates.dataset.{at}.compared"), leaf));
+        for (path, leaf) in held.chain(originals) {
+            let Some(target) = self.world.any_target(leaf) else { continue };
+            let number = others.iter().position(|other| std::ptr::eq(*other, target)).map_or(0, |at| at + 1);
+            let (span, origin) = (leaf.span.clone(), leaf.origin.clone());
+            self.list.push(FieldValue { path, value: number.into(), span, origin, semantic: true });
+        }
+        for (at, other) in others.into_iter().enumerate() {
+            self.add_documents(other, &format!("dataset.compared.{}", at + 1));
+        }
+    }
+
+    /// Adds the settings of a dataset that say what its documents are, and which of them are held out.
+    fn add_documents(&mut self, dataset: &Record, path: &str) {
+        let counts = |name: &str| !["name", "tokens", "tokens-at-most"].contains(&name);
+        for leaf in dataset.leaves.iter().filter(|leaf| counts(&leaf.spec.name)) {
+            self.add_leaf(leaf, join_field_path(path, &leaf.spec.name), true, 1);
+        }
+        for child in ["chat", "filter", "on-bad-record", "contents"] {
+            if let Some(child) = dataset.child(child) {
+                self.add_record(child, &join_field_path(path, &child.spec.name), true, 1);
+            }
+        }
     }
 
     /// Adds which checkpoints an average reads. They follow from the intervals of the training, which are no part of its own fingerprint.

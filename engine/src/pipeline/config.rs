@@ -32,8 +32,8 @@ pub use average::AverageConfig;
 pub use command::{CommandConfig, CommandInput, PlacedFile};
 pub use contents::ContentsConfig;
 pub use dataset::{
-    ColumnFilter, ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, FilterValue, TextDocuments,
-    TokenCap, TurnFields,
+    ColumnFilter, ComparedTexts, ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, FilterValue,
+    TextDocuments, TokenCap, TurnFields,
 };
 pub use export::{ExportConfig, ExportDtype, ExportFormat};
 pub use field_pattern::FieldPattern;
@@ -98,6 +98,7 @@ impl StageConfig {
     pub(crate) fn checkpoint_unit(&self) -> &'static str {
         match self {
             Self::Evaluate(_) => "answer",
+            Self::Rows(_) => "shard",
             _ => "update",
         }
     }
@@ -140,6 +141,8 @@ pub enum TokenizerConfig {
 pub struct RowsConfig {
     /// The dataset to tokenize and pack.
     pub dataset: DatasetConfig,
+    /// The other datasets that it is compared with, each once: sources of the stage under their names.
+    pub others: Vec<DatasetConfig>,
     /// Tokens in a row.
     pub length: usize,
     /// How documents are packed into rows.

@@ -80,7 +80,7 @@ fn count_opening_bytes(stage: &Stage) -> u64 {
     /// As many shards are the first ones.
     const SHARDS: u64 = 16;
     let StageConfig::Rows(config) = &stage.config else { return 0 };
-    let remote = stage.sources.iter().filter_map(|source| source.remote.as_ref());
+    let remote = stage.main_sources().filter_map(|source| source.remote.as_ref());
     let largest = remote.flat_map(|remote| &remote.files).map(|file| file.size).max().unwrap_or(0);
     saturating_product(&[SHARDS, largest.saturating_add(config.shard_bytes)])
 }
@@ -219,7 +219,7 @@ fn bound_rows_bytes(
     vocabulary: Option<u64>,
 ) -> u64 {
     let remote = |source: &SourceFiles| source.remote.as_ref().map_or(0, |remote| remote.files.len());
-    let files = stage.sources.iter().map(|source| (source.files.len() + remote(source)) as u64).sum();
+    let files = stage.main_sources().map(|source| (source.files.len() + remote(source)) as u64).sum();
     let read = estimate_text_bytes(stage);
     disk::bound_rows(config, read, files, vocabulary).max(source.bytes)
 }

@@ -8,7 +8,7 @@ use crate::pipeline::config::{FetchConfig, StageConfig, TokenizerConfig};
 use crate::pipeline::field_path::rows;
 use crate::pipeline::repository::RepositoryFiles;
 use crate::pipeline::shape::ModelShape;
-use crate::pipeline::stage::{Stage, StageId};
+use crate::pipeline::stage::{SourceFiles, Stage, StageId};
 use crate::text::file_head;
 use crate::text::unpack::is_packed_name;
 
@@ -41,19 +41,36 @@ impl PipelineFacts {
     }
 }
 
-/// Total size in bytes of the files that a stage reads; a file whose size cannot be read counts 0.
+/// Total size in bytes of the files that a result is made of; a file whose size cannot be read counts 0.
 #[must_use]
 pub(crate) fn count_source_bytes(stage: &Stage) -> u64 {
-    let files = stage.sources.iter().flat_map(|source| &source.files);
-    let local = files.filter_map(|path| file_head::read_file_size(path)).fold(0, u64::saturating_add);
-    local.saturating_add(count_download_bytes(stage))
+    stage.main_sources().map(count_bytes).fold(0, u64::saturating_add)
 }
 
-/// Total size in bytes of the files that a stage downloads.
+/// Total size in bytes of the files of a source; a file whose size cannot be read counts 0.
+#[must_use]
+pub(crate) fn count_bytes(source: &SourceFiles) -> u64 {
+    let local = source.files.iter().filter_map(|path| file_head::read_file_size(path));
+    let remote = source.remote.as_ref().map_or(0, RepositoryFiles::bytes);
+    local.fold(remote, u64::saturating_add)
+}
+
+/// Total size in bytes of the files that a stage downloads: of datasets that are only compared, at most those of their first shards or
+/// of one shard at a time are there.
 #[must_use]
 pub(crate) fn count_download_bytes(stage: &Stage) -> u64 {
-    let remote = stage.sources.iter().filter_map(|source| source.remote.as_ref());
-    remote.map(RepositoryFiles::bytes).fold(0, u64::saturating_add)
+    /// As many shards are the first ones.
+    const SHARDS: u64 = 16;
+    let remote = stage.sources.iter().filter_map(|source| Some((source, source.remote.as_ref()?)));
+    let bytes = remote.map(|(source, remote)| match &stage.config {
+        StageConfig::Rows(config) if source.name != config.dataset.name => {
+            let largest = remote.files.iter().map(|file| file.size).max().unwrap_or(0);
+            let shard = largest.saturating_add(config.shard_bytes);
+            remote.bytes().min(shard.saturating_mul(SHARDS))
+        }
+        _ => remote.bytes(),
+    });
+    bytes.fold(0, u64::saturating_add)
 }
 
 /// Bytes of text in the files that a stage reads, as far as their sizes tell: a packed file is taken to hold this many times its size.
@@ -61,9 +78,9 @@ pub(crate) fn count_download_bytes(stage: &Stage) -> u64 {
 pub(crate) fn estimate_text_bytes(stage: &Stage) -> u64 {
     /// Text is packed to a quarter or a third; a Parquet file of repetitive text, to less.
     const UNPACKED: u64 = 8;
-    let files = stage.sources.iter().flat_map(|source| &source.files);
+    let files = stage.main_sources().flat_map(|source| &source.files);
     let local = files.filter_map(|path| Some((path.as_path(), file_head::read_file_size(path)?)));
-    let remote = stage.sources.iter().filter_map(|source| source.remote.as_ref());
+    let remote = stage.main_sources().filter_map(|source| source.remote.as_ref());
     let remote = remote.flat_map(|remote| &remote.files).map(|file| (Path::new(&file.path), file.size));
     let unpacked =
         |(path, size): (&Path, u64)| size.saturating_mul(if is_packed_name(path) { UNPACKED } else { 1 });

@@ -133,6 +133,15 @@ impl Stage {
         rows.map(|input| input.stage)
     }
 
+    /// The sources that its result is made of: of rows those of their own dataset, and not what that is compared with.
+    pub(crate) fn main_sources(&self) -> impl Iterator<Item = &SourceFiles> {
+        let own = match &self.config {
+            StageConfig::Rows(config) => Some(config.dataset.name.as_str()),
+            _ => None,
+        };
+        self.sources.iter().filter(move |source| own.is_none_or(|own| source.name == own))
+    }
+
     /// All files outside the store that it reads, whether its result depends on them or not.
     pub fn all_sources(&self) -> impl Iterator<Item = &SourceFiles> {
         self.sources.iter().chain(&self.observed)

@@ -9,6 +9,7 @@ use crate::pipeline::config::StageConfig;
 use crate::pipeline::cost::{LEARNING_RATE_PERCENTAGES, TrainingCost};
 use crate::pipeline::stage::Stage;
 use crate::plan::measured::TimeEstimate;
+use crate::plan::passes::{render_first_passes, render_unknown_sizes};
 use crate::plan::planned::{Plan, PlanState};
 use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::text::display::{count_noun, format_bytes, format_count, format_duration, render_table};
@@ -30,6 +31,8 @@ pub fn render_plan_text(pipeline: &Pipeline, plan: &Plan, commands: &PlannedComm
     let mut text = format!("pipeline `{}`, seed {}\n\n", pipeline.name, pipeline.seed);
     text += &render_stage_table(plan);
     text += &render_pin_table(pipeline);
+    text += &render_first_passes(find_unmade_stages(pipeline, plan));
+    text += &render_unknown_sizes(find_unmade_stages(pipeline, plan));
     text += &render_training_table(plan);
     text += &render_memory_table(plan);
     text += &render_mixture_tables(pipeline, plan);
@@ -203,6 +206,12 @@ fn render_average_lines(pipeline: &Pipeline, plan: &Plan) -> String {
         _ => None,
     });
     lines.map(|line| format!("\n{line}\n")).collect()
+}
+
+/// The wanted stages whose results are not there.
+fn find_unmade_stages<'p>(pipeline: &'p Pipeline, plan: &'p Plan) -> impl Iterator<Item = &'p Stage> {
+    let unmade = plan.wanted().filter(|planned| planned.state != PlanState::Cached);
+    unmade.map(|planned| pipeline.stage(planned.id))
 }
 
 /// Why `run` would refuse the selected stages, if it would.

@@ -10,7 +10,7 @@ use crate::plan::{PlanState, PlannedStage};
 use crate::run::extension::takes_over;
 use crate::run::runner::Runner;
 use crate::store::listing::list_checkpoints;
-use crate::store::verify;
+use crate::store::trusted::verify_for_reading;
 use crate::text::display::list_kept_updates;
 
 /// Updates of its parent after which the permanent checkpoint was saved that a stage starts from.
@@ -42,7 +42,7 @@ pub(super) fn verify_branch_point(
     let Some((_, folder)) = kept.iter().find(|(step, _)| *step == at) else {
         return Err(missing_branch_point(stage, parent, at, &kept));
     };
-    verify::verify_folder(runner.store.vfs(), folder)?;
+    verify_for_reading(runner.store, folder)?;
     Ok(folder.clone())
 }
 

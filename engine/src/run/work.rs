@@ -28,9 +28,9 @@ use crate::run::report_page::run_report;
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::store::summary::{self, Summary};
+use crate::store::trusted::verify_for_reading;
 use crate::store::verify;
-use crate::store::vfs::Vfs;
-use crate::store::{Facts, Slot};
+use crate::store::{Facts, Slot, Store};
 
 /// Artifacts that this run has verified.
 #[derive(Debug, Default)]
@@ -39,10 +39,10 @@ pub(super) struct VerifiedArtifacts(Mutex<IndexSet<Fingerprint>>);
 impl VerifiedArtifacts {
     /// Verifies an artifact once per run. The lock is held meanwhile, so stages that need the same artifact wait for the result
     /// instead of reading it again.
-    fn verify_once(&self, vfs: &dyn Vfs, folder: &Path, fingerprint: &Fingerprint) -> Result<()> {
+    fn verify_once(&self, store: &Store, folder: &Path, fingerprint: &Fingerprint) -> Result<()> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(fingerprint) {
-            verify::verify_for_reading(vfs, folder)?;
+            verify_for_reading(store, folder)?;
             known.insert(fingerprint.clone());
         }
         Ok(())
@@ -230,7 +230,7 @@ fn verify_inputs(
             inputs.insert(input.role.clone(), folder);
             continue;
         }
-        verified.verify_once(runner.store.vfs(), &folder, &planned.key.fingerprint)?;
+        verified.verify_once(runner.store, &folder, &planned.key.fingerprint)?;
         inputs.insert(input.role.clone(), folder);
     }
     Ok(inputs)

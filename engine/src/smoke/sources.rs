@@ -7,8 +7,8 @@ use fmflow_grade::problem::Layout;
 
 use crate::error::Result;
 use crate::pipeline::config::{
-    ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, RowsConfig, StageConfig, TextDocuments,
-    TokenCap, TokenizerConfig,
+    ComparedTexts, ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, RowsConfig, StageConfig,
+    TextDocuments, TokenCap, TokenizerConfig,
 };
 use crate::pipeline::stage::{SourceFiles, Stage};
 use crate::smoke::backbone::replace_tokenizer_file;
@@ -92,8 +92,8 @@ fn read_rows_sources(
     files: &SmokeFiles<'_>,
     changes: &mut Changes,
 ) -> Result<bool> {
+    drop_absent_comparisons(config, sources, changes);
     let dataset = &mut config.dataset;
-    drop_absent_benchmarks(dataset, sources, changes);
     let source = sources.iter_mut().find(|source| source.name == dataset.name);
     let source = source.expect("rows have a source with the name of their dataset");
     if is_absent(source) || is_elsewhere(dataset) {
@@ -118,26 +118,29 @@ fn read_rows_sources(
     Ok(false)
 }
 
-/// Leaves out the comparison with benchmarks whose files are absent.
-fn drop_absent_benchmarks(
-    dataset: &mut DatasetConfig,
-    sources: &mut Vec<SourceFiles>,
-    changes: &mut Changes,
-) {
+/// Leaves out the comparison with what is absent, and with other datasets, which would have to be made small in the same way.
+fn drop_absent_comparisons(config: &mut RowsConfig, sources: &mut Vec<SourceFiles>, changes: &mut Changes) {
     let absent: Vec<String> =
         sources.iter().filter(|source| is_absent(source)).map(|source| source.name.clone()).collect();
+    let dataset = &mut config.dataset;
     let name = dataset.name.clone();
+    let mut drop_source = |lost: &str| sources.retain(|source| source.name != lost);
     dataset.contamination.retain(|check: &ContaminationCheck| {
-        let lost = absent.contains(&check.source);
-        if lost {
-            changes.tell(format!(
-                "dataset `{name}`: not compared with `{}`, whose files are absent",
-                check.name
-            ));
-            sources.retain(|source| source.name != check.source);
-        }
-        !lost
+        let lost = match &check.texts {
+            ComparedTexts::Benchmark { source } if absent.contains(source) => {
+                drop_source(source);
+                format!("`{}`, whose files are absent", check.name)
+            }
+            ComparedTexts::HeldOut { dataset } => format!("the held-out documents of `{dataset}`"),
+            ComparedTexts::Benchmark { .. } => return true,
+        };
+        changes.tell(format!("dataset `{name}`: not compared with {lost}"));
+        false
     });
+    for original in dataset.originals.drain(..) {
+        changes.tell(format!("dataset `{name}`: documents of `{original}` are not dropped"));
+    }
+    config.others.drain(..).for_each(|other| drop_source(&other.name));
 }
 
 /// Generates documents with the declared fields. Where they are from and how many of them there are no longer counts.

@@ -70,11 +70,21 @@ impl<'a> Digests<'a> {
         if read_source_stat(path)? != before {
             return Err(source_error(format!("{} changed while it was being read", show_path(path))));
         }
-        if before.changed.0.max(before.modified.0) + SETTLED_SECONDS < read_unix_seconds() {
-            self.known.insert(key, digest.clone());
+        self.remember(&before, &digest);
+        Ok(digest)
+    }
+
+    /// The digest that a file in this state had when it was read.
+    pub(super) fn recall(&self, stat: &SourceStat) -> Option<&String> {
+        self.known.get(&format_stat_key(stat))
+    }
+
+    /// Remembers the digest of a file that had this state before and after it was read, unless it could change without a new one.
+    pub(super) fn remember(&mut self, stat: &SourceStat, digest: &str) {
+        if stat.changed.0.max(stat.modified.0) + SETTLED_SECONDS < read_unix_seconds() {
+            self.known.insert(format_stat_key(stat), digest.to_owned());
             self.new = true;
         }
-        Ok(digest)
     }
 
     /// Saves the cache, if there is a store. Failures are ignored: they only cost time on the next run.

@@ -1,6 +1,6 @@
 //! A file that is hashed, as a whole and in chunks, while it is written.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 
 use crate::error::{Error, Result};
 use crate::store::manifest::{CHUNK_BYTES, FileEntry};
-use crate::store::vfs::{Vfs, VfsFile};
+use crate::store::vfs::{EntryKind, Vfs, VfsFile, is_absent};
 
 /// Files of a folder under construction, by name; `None` for a file that is not finished yet.
 pub(super) type FolderFiles = Arc<Mutex<IndexMap<String, Option<FileEntry>>>>;
@@ -38,6 +38,47 @@ impl HashingFile {
         Ok(Self { inner, vfs, path, name, files, whole, chunk, in_chunk: 0, size: 0, chunks: vec![] })
     }
 
+    /// Opens a file in a folder under construction whose first `size` bytes have this digest, to go on behind them; `None` if they do not.
+    pub(super) fn reopen(
+        vfs: Arc<dyn Vfs>,
+        folder: &Path,
+        name: &str,
+        files: FolderFiles,
+        (size, digest): (u64, &str),
+    ) -> Result<Option<Self>> {
+        let path = folder.join(name);
+        let found = match vfs.stat(&path) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            found => found.map_err(Error::io("inspect", &path))?,
+        };
+        if found.kind != EntryKind::File || found.size < size {
+            return Ok(None);
+        }
+        let inner = vfs.reopen(&path, size).map_err(Error::io("open", &path))?;
+        let name = name.to_string();
+        let (whole, chunk) = (blake3::Hasher::new(), blake3::Hasher::new());
+        let mut file =
+            Self { inner, vfs, path, name, files, whole, chunk, in_chunk: 0, size: 0, chunks: vec![] };
+        let (vfs, path) = (file.vfs.clone(), file.path.clone());
+        let complete = read_beginning(&*vfs, &path, size, |bytes| file.hash(bytes));
+        if !complete.map_err(Error::io("read", &path))? || file.digest() != digest {
+            return Ok(None);
+        }
+        lock_files(&file.files).insert(file.name.clone(), None);
+        Ok(Some(file))
+    }
+
+    /// Brings what was written to stable storage; returns its size and digest.
+    pub(super) fn settle(&mut self) -> Result<(u64, String)> {
+        self.inner.flush().map_err(Error::io("write", &self.path))?;
+        self.inner.sync().map_err(Error::io("sync", &self.path))?;
+        Ok((self.size, self.digest()))
+    }
+
+    fn digest(&self) -> String {
+        self.whole.finalize().to_hex().to_string()
+    }
+
     /// Makes the file read-only, brings it to stable storage, and adds it to the manifest.
     ///
     /// # Errors
@@ -52,7 +93,7 @@ impl HashingFile {
         let entry = FileEntry {
             name: self.name.clone(),
             size: self.size,
-            blake3: self.whole.finalize().to_hex().to_string(),
+            blake3: self.digest(),
             chunks: self.chunks,
         };
         lock_files(&self.files).insert(self.name, Some(entry));
@@ -62,6 +103,21 @@ impl HashingFile {
     pub(super) fn write_whole(mut self, bytes: &[u8]) -> Result<()> {
         self.write_all(bytes).map_err(Error::io("write", &self.path))?;
         self.finish()
+    }
+
+    /// Counts and hashes bytes that are in the file.
+    fn hash(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (now, rest) = bytes.split_at(bytes.len().min(CHUNK_BYTES - self.in_chunk));
+            hash_bytes(&mut self.whole, now);
+            hash_bytes(&mut self.chunk, now);
+            self.in_chunk += now.len();
+            self.size += now.len() as u64;
+            if self.in_chunk == CHUNK_BYTES {
+                self.end_chunk();
+            }
+            bytes = rest;
+        }
     }
 
     fn end_chunk(&mut self) {
@@ -75,18 +131,31 @@ impl Write for HashingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = bytes.len().min(CHUNK_BYTES - self.in_chunk);
         let written = self.inner.write(&bytes[..room]).map_err(Error::io("write", &self.path))?;
-        hash_bytes(&mut self.whole, &bytes[..written]);
-        hash_bytes(&mut self.chunk, &bytes[..written]);
-        self.in_chunk += written;
-        self.size += written as u64;
-        if self.in_chunk == CHUNK_BYTES {
-            self.end_chunk();
-        }
+        self.hash(&bytes[..written]);
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(self.inner.flush().map_err(Error::io("write", &self.path))?)
+    }
+}
+
+/// Calls `take` with the first `size` bytes of a file, in parts. Whether it has so many.
+fn read_beginning(vfs: &dyn Vfs, path: &Path, size: u64, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
+    let mut reader = match vfs.open(path) {
+        Err(error) if is_absent(&error) => return Ok(false),
+        opened => opened?.take(size),
+    };
+    let mut buffer = vec![0; 1 << 20];
+    let mut found = 0;
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(found == size),
+            count => {
+                take(&buffer[..count]);
+                found += count as u64;
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
+use crate::store::growth_note::read_growth_step;
 use crate::store::layout::{PERMANENT, Store, WINDOWS, format_folder_name, is_folder_of};
 use crate::store::manifest::{self, Manifest, read_manifest};
 use crate::store::verify::{self, IntegrityError, VerifyDepth};
@@ -42,7 +43,7 @@ pub struct StoredFolder {
     pub path: PathBuf,
     /// The manifest, or the first problem that was found.
     pub manifest: std::result::Result<Manifest, IntegrityError>,
-    /// For an unfinished stage: updates done at its newest checkpoint, which is not verified.
+    /// For an unfinished stage: updates done at its newest checkpoint, which is not verified; of rows, shards.
     pub step: Option<u64>,
     /// For an unfinished stage: total size of its files.
     pub bytes: u64,
@@ -150,6 +151,7 @@ fn inspect_artifact(vfs: &dyn Vfs, path: PathBuf) -> Result<StoredFolder> {
 
 fn inspect_work(vfs: &dyn Vfs, path: PathBuf) -> Result<StoredFolder> {
     let step = list_checkpoints(vfs, &path.join("checkpoints"))?.last().map(|(step, _)| *step);
+    let step = step.max(read_growth_step(vfs, &path)?);
     let manifest = read_manifest(vfs, &path)?.unwrap_or_else(|| Err("it is missing".into()));
     let bytes = count_folder_bytes(vfs, &path)?;
     Ok(StoredFolder { path, manifest: manifest.map_err(broken_manifest), step, bytes })

@@ -40,6 +40,8 @@ pub struct ArtifactWriter {
     trash: Option<PathBuf>,
     hooks: PublishHooks,
     published: bool,
+    /// Whether the folder stays when the writer goes, for the next run.
+    stays: bool,
 }
 
 /// What a slot adds to publishing a stage's artifact.
@@ -68,8 +70,20 @@ impl ArtifactWriter {
             }
             let files = FolderFiles::default();
             let hooks = PublishHooks::default();
-            return Ok(Self { vfs, folder, target, header, files, trash: None, hooks, published: false });
+            let (trash, published, stays) = (None, false, false);
+            return Ok(Self { vfs, folder, target, header, files, trash, hooks, published, stays });
         }
+    }
+
+    /// Goes on in an existing folder, which stays for the next run unless it is published as `target`.
+    pub(super) fn go_on(vfs: Arc<dyn Vfs>, folder: PathBuf, target: PathBuf, header: Manifest) -> Self {
+        let (files, hooks) = (FolderFiles::default(), PublishHooks::default());
+        Self { vfs, folder, target, header, files, trash: None, hooks, published: false, stays: true }
+    }
+
+    /// Opens a file of the folder that an earlier run began, behind its first `size` bytes; `None` if those have another digest.
+    pub(super) fn reopen(&mut self, name: &str, size: u64, digest: &str) -> Result<Option<HashingFile>> {
+        HashingFile::reopen(self.vfs.clone(), &self.folder, name, self.files.clone(), (size, digest))
     }
 
     /// Allows a corrupt folder of the same name to be moved to `trash` and replaced.
@@ -237,7 +251,7 @@ impl ArtifactWriter {
 
 impl Drop for ArtifactWriter {
     fn drop(&mut self) {
-        if !self.published {
+        if !self.published && !self.stays {
             let _ = self.vfs.remove_all(&self.folder);
         }
     }

@@ -162,13 +162,23 @@ impl Slot {
     /// If the folder under construction cannot be created.
     pub fn artifact(&self) -> Result<ArtifactWriter> {
         let target = self.store.artifact(&self.key.name, &self.key.fingerprint);
-        let hooks = PublishHooks {
+        Ok(ArtifactWriter::start(self.shared_vfs(), &self.tmp(), target, self.header(None))?
+            .with_hooks(self.publish_hooks()))
+    }
+
+    /// The same in an existing folder, which stays if it is not published.
+    pub(super) fn artifact_in(&self, folder: PathBuf) -> ArtifactWriter {
+        let target = self.store.artifact(&self.key.name, &self.key.fingerprint);
+        ArtifactWriter::go_on(self.shared_vfs(), folder, target, self.header(None))
+            .with_hooks(self.publish_hooks())
+    }
+
+    fn publish_hooks(&self) -> PublishHooks {
+        PublishHooks {
             metrics: Some((self.metrics_path(), self.began)),
             watch: self.watch.clone(),
             retire: Some((self.work(), self.trash())),
-        };
-        Ok(ArtifactWriter::start(self.shared_vfs(), &self.tmp(), target, self.header(None))?
-            .with_hooks(hooks))
+        }
     }
 
     /// Path of the metrics while the stage is unfinished.
@@ -196,6 +206,10 @@ impl Slot {
 
     fn work(&self) -> PathBuf {
         self.store.work(&self.key.name, &self.key.fingerprint)
+    }
+
+    pub(super) fn work_folder(&self) -> PathBuf {
+        self.work()
     }
 
     pub(super) fn downloads_folder(&self) -> PathBuf {

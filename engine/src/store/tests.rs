@@ -2,6 +2,7 @@
 
 mod collected;
 mod faults;
+mod growing;
 mod hostile;
 
 use std::fs;
@@ -158,7 +159,7 @@ fn a_file_that_is_read_by_chunk_is_compared_where_it_is_read() {
     assert!(matches!(ChunkedFile::open(&artifact, "other"), Err(Error::Corrupt { .. })));
     // Damage in the second of three chunks.
     rewrite(&artifact.join("rows.bin"), |bytes| bytes[CHUNK_BYTES + 5] ^= 1);
-    verify::verify_for_reading(&Disk, &artifact).unwrap();
+    trusted::verify_for_reading(&store, &artifact).unwrap();
     assert!(verify::verify_folder(&Disk, &artifact).unwrap_err().to_string().contains("chunk 1"));
     read(0, CHUNK_BYTES).unwrap();
     read(2 * CHUNK_BYTES, 8).unwrap();
@@ -168,7 +169,7 @@ fn a_file_that_is_read_by_chunk_is_compared_where_it_is_read() {
     }
     rewrite(&artifact.join("rows.bin"), |bytes| bytes.truncate(10));
     assert!(matches!(ChunkedFile::open(&artifact, "rows.bin"), Err(Error::Corrupt { .. })));
-    assert_eq!(verify::verify_for_reading(&Disk, &artifact).unwrap_err().exit_code(), 4);
+    assert_eq!(trusted::verify_for_reading(&store, &artifact).unwrap_err().exit_code(), 4);
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::store::chunked_file::is_left_to_reader;
 use crate::store::manifest::{self, CHUNK_BYTES, FileEntry, Manifest, read_manifest};
 use crate::store::vfs::{EntryKind, Vfs, is_absent};
 
@@ -33,9 +32,6 @@ impl fmt::Display for IntegrityError {
 pub(crate) enum VerifyDepth {
     /// The manifest, and the names and sizes of the files.
     Sizes,
-    /// The hash of every file too, except those that a stage compares as it reads them
-    /// ([`ChunkedFile`](crate::store::ChunkedFile)).
-    ForReading,
     /// The hash of every file too.
     Bytes,
 }
@@ -48,15 +44,11 @@ pub(crate) fn verify_folder(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
     require_sound(vfs, folder, VerifyDepth::Bytes)
 }
 
-/// Verifies a folder before a stage reads it: every byte, except of records that the stage compares chunk by chunk.
+/// Checks a folder to a depth and returns its manifest.
 ///
 /// # Errors
 /// As [`verify_folder`].
-pub(crate) fn verify_for_reading(vfs: &dyn Vfs, folder: &Path) -> Result<Manifest> {
-    require_sound(vfs, folder, VerifyDepth::ForReading)
-}
-
-fn require_sound(vfs: &dyn Vfs, folder: &Path, depth: VerifyDepth) -> Result<Manifest> {
+pub(super) fn require_sound(vfs: &dyn Vfs, folder: &Path, depth: VerifyDepth) -> Result<Manifest> {
     let (manifest, problems) = inspect_folder(vfs, folder, depth)?;
     match (manifest, problems.into_iter().next()) {
         (Some(manifest), None) => Ok(manifest),
@@ -86,11 +78,7 @@ pub(crate) fn inspect_folder(
     for file in manifest.files.iter().filter(|file| !leaves_folder(&file.name)) {
         let path = folder.join(&file.name);
         let found = check_file_size(vfs, &path, file)?;
-        let reads = match depth {
-            VerifyDepth::Sizes => false,
-            VerifyDepth::ForReading => !is_left_to_reader(file),
-            VerifyDepth::Bytes => true,
-        };
+        let reads = depth == VerifyDepth::Bytes;
         let found = match found {
             None if reads => check_file_bytes(vfs, &path, file).map_err(Error::io("read", &path))?,
             found => found,
@@ -138,7 +126,11 @@ fn check_file_size(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> Result<Optio
 
 /// Compares the hash of a file with the manifest. Only a file that is damaged is read again, to find the first wrong chunk: the hash
 /// of the whole covers every byte.
-fn check_file_bytes(vfs: &dyn Vfs, path: &Path, file: &FileEntry) -> io::Result<Option<IntegrityError>> {
+pub(super) fn check_file_bytes(
+    vfs: &dyn Vfs,
+    path: &Path,
+    file: &FileEntry,
+) -> io::Result<Option<IntegrityError>> {
     let mut whole = blake3::Hasher::new();
     read_by_chunk(vfs, path, |_, bytes| {
         whole.update_rayon(bytes);

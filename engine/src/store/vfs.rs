@@ -68,6 +68,8 @@ pub(crate) trait Vfs: Send + Sync + std::fmt::Debug {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
     /// Opens a file for appending; creates it if it does not exist.
     fn append(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
+    /// Opens an existing file for appending behind its first `size` bytes: makes it writable, and cuts off the rest.
+    fn reopen(&self, path: &Path, size: u64) -> io::Result<Box<dyn VfsFile>>;
     /// Opens a file that is locked, read and replaced in place; creates it if it does not exist.
     fn open_lock_file(&self, path: &Path) -> io::Result<File>;
     /// Creates one directory that must not exist.

@@ -12,6 +12,9 @@ use crate::text::suggest;
 /// Largest configuration file, in bytes.
 pub(crate) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
+/// Largest lock file, in bytes: those of some hundred thousand files.
+pub(crate) const MAX_LOCK_BYTES: u64 = 64 << 20;
+
 /// Most folder entries that are compared with the name of a missing file.
 const MAX_FOLDER_ENTRIES: usize = 1000;
 
@@ -33,7 +36,7 @@ pub(crate) fn read_lock_text(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigF
     if absent {
         return None;
     }
-    match read_config_text(path) {
+    match read_text(path, MAX_LOCK_BYTES) {
         // The largest number sorts its diagnostics after those of all files of the configuration.
         Ok(text) => {
             let (name, folder) = (display_path(path), find_parent_folder(path));
@@ -65,6 +68,10 @@ pub(crate) fn to_absolute_path(path: &Path) -> PathBuf {
 
 /// The text of a configuration file, or the diagnostic that says why it cannot be read.
 pub(crate) fn read_config_text(path: &Path) -> Result<String, Diagnostic> {
+    read_text(path, MAX_CONFIG_BYTES)
+}
+
+fn read_text(path: &Path, most: u64) -> Result<String, Diagnostic> {
     let name = display_path(path);
     let refuse = |why: &str| Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}"));
     let about = std::fs::metadata(path)
@@ -82,10 +89,8 @@ pub(crate) fn read_config_text(path: &Path) -> Result<String, Diagnostic> {
     let unreadable =
         |error: &std::io::Error| refuse(&describe_io_error(error)).help("make it readable for this user");
     let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
-    file.take(MAX_CONFIG_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| refuse(&describe_io_error(&error)))?;
-    if bytes.len() as u64 > MAX_CONFIG_BYTES {
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| refuse(&describe_io_error(&error)))?;
+    if bytes.len() as u64 > most {
         return Err(file_too_large(&name));
     }
     String::from_utf8(bytes).map_err(|error| file_not_utf8(&name, &error))

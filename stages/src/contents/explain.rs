@@ -18,6 +18,7 @@ pub(super) fn explain_storage_error(
     key: &str,
     job: &Job<'_>,
     dataset: &DatasetConfig,
+    offline: bool,
 ) -> Failure {
     let server = bucket.server();
     let address = format!("`{}`", escape_line(&bucket.address(key)));
@@ -28,6 +29,14 @@ pub(super) fn explain_storage_error(
                 job.stage.name, dataset.name
             );
             return Failure { kind: FailureKind::Interrupted, message, help: None };
+        }
+        StorageError::Unreachable(_) if offline => {
+            let message = format!("{address} is not on this machine, and `HF_HUB_OFFLINE` is set");
+            let help = format!(
+                "unset `HF_HUB_OFFLINE` until all contents of dataset `{}` are here; what has arrived is kept",
+                dataset.name
+            );
+            (FailureKind::Stage, message, help)
         }
         StorageError::Unreachable(why) => {
             let message = format!("{address} cannot be fetched from {server}: {why}");

@@ -12,6 +12,7 @@
 //! been repaired.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::run::execute::{Job, ProgressReporter};
 use fmflow_engine::store::Downloads;
 use fmflow_engine::text::escape::{escape_line, show_path};
+
+use crate::failure::input_failure;
 
 /// Bytes and contents after which a segment ends: as much is fetched again after a kill at most.
 const SEGMENT_BYTES: usize = 16 << 20;
@@ -81,10 +84,10 @@ impl KeptContents {
         Self { downloads, folder, reading: None, read, loaded: None, writing: 0, buffer, buffered: 0 }
     }
 
-    /// Begins with the contents that a file names, whose path is only a name here.
+    /// Begins with the contents that a file names.
     pub(super) fn begin(&mut self, file: &Path) -> Result<(), Failure> {
         self.flush()?;
-        (self.folder, self.reading, self.writing) = (name_folder(file), Some(0), 0);
+        (self.folder, self.reading, self.writing) = (name_folder(file)?, Some(0), 0);
         self.read.clear();
         self.loaded = None;
         Ok(())
@@ -209,7 +212,7 @@ impl KeptContents {
     /// Removes what was kept of the contents that files name.
     pub(super) fn remove(&self, files: &[PathBuf]) -> Result<(), Failure> {
         for file in files {
-            self.downloads.remove(&self.downloads.place(&name_folder(file))?)?;
+            self.downloads.remove(&self.downloads.place(&name_folder(file)?)?)?;
         }
         Ok(())
     }
@@ -226,9 +229,21 @@ impl Drop for KeptContents {
     }
 }
 
-/// The folder of the contents that a file names.
-fn name_folder(file: &Path) -> String {
-    blake3::hash(file.as_os_str().as_encoded_bytes()).to_hex()[..16].to_owned()
+/// The folder of the contents that a file names: it is called by what the file has, wherever that lies.
+fn name_folder(file: &Path) -> Result<String, Failure> {
+    let unreadable = |cause| {
+        let what = format!("{} cannot be read: {cause}", show_path(file));
+        input_failure(what, "make it readable, or remove it from the dataset")
+    };
+    let mut reader = File::open(file).map_err(unreadable)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match reader.read(&mut buffer).map_err(unreadable)? {
+            0 => return Ok(hasher.finalize().to_hex()[..16].to_owned()),
+            count => hasher.update_rayon(&buffer[..count]),
+        };
+    }
 }
 
 fn write_content(buffer: &mut Vec<u8>, key: &str, bytes: Option<&[u8]>) {

@@ -21,9 +21,11 @@ pub(crate) use error::BuildError;
 
 use super::corpus::{Conversation, CorpusError, Document};
 use super::dropped::RowsShape;
-use super::rows::{FORMAT, FileSink, HELD_OUT, RowsSummary, SUMMARY, SplitSummary, compute_bytes_per_id};
+use super::rows::{
+    FORMAT, FileSink, HELD_OUT, RECORDS, RowsSummary, SUMMARY, SplitSummary, compute_bytes_per_id,
+};
 use super::tokenizer::Tokenizer;
-use batches::{Batches, DocumentBatch};
+use batches::{Batches, give_batches};
 use budget::TokenBudget;
 use encode::{DocumentEncoder, EncodedBatch, EncodedDocument};
 use error::options_error;
@@ -32,14 +34,16 @@ use openings::Openings;
 use options::check_rows_options;
 pub(crate) use options::{BuiltShards, RowsOptions};
 use rows_part::RowsPart;
+pub(crate) use shard_counts::RowsProgress;
 use shard_counts::ShardCounts;
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
-use threads::{WorkThreads, with_threads};
+use threads::with_threads;
 pub(crate) use tokenizer_texts::train_tokenizer;
 
 /// Makes the rows of a dataset and writes them to `sink`, with everything that is needed to read them. Documents are encoded on
-/// `threads` threads; their number changes no byte.
+/// `threads` threads; their number changes no byte. Where shards are made already, `sink` goes on behind their training rows, and the
+/// documents are the same from the first one on.
 ///
 /// # Errors
 /// If data cannot be read or encoded, the options do not fit the data, a write fails, `interrupt` is set, or there is not a
@@ -53,7 +57,12 @@ pub(crate) fn build_rows(
     threads: usize,
     interrupt: &AtomicBool,
 ) -> Result<RowsSummary, BuildError> {
-    let mut builder = RowsBuilder::new(tokenizer, options, shards.opening(), 0, sink)?;
+    let before = shards.made.map_or(0, |made| made.used);
+    let mut builder = RowsBuilder::new(tokenizer, options, shards.opening(), before, sink)?;
+    if let Some(made) = shards.made {
+        builder.shards = ShardCounts::after(shards.opening(), made);
+        builder.train.counts = made.train;
+    }
     builder.take_all(documents, threads, interrupt)?;
     if shards.reaches_the_end() {
         builder.budget.check()?;
@@ -88,21 +97,6 @@ pub(crate) struct BuiltShard {
     pub held_out: u64,
     /// Whether the cap of the dataset ends in it.
     pub ends_the_dataset: bool,
-}
-
-/// Reads batches for all threads that have room, as far as the cap allows. `unpacked` are the most tokens of each batch that is not packed.
-fn give_batches<D: Iterator<Item = Result<PlacedDocument, CorpusError>>>(
-    threads: &mut WorkThreads<DocumentBatch, EncodedBatch>,
-    batches: &mut Batches<'_, D>,
-    budget: &TokenBudget,
-    unpacked: &mut VecDeque<Option<u64>>,
-) {
-    while threads.has_room() {
-        let most = unpacked.iter().try_fold(0_u64, |sum, most| most.map(|most| sum.saturating_add(most)));
-        let Some(batch) = batches.next(budget.left(), most) else { break };
-        unpacked.push_back(batch.most_tokens);
-        threads.give(batch);
-    }
 }
 
 fn serialize_summary(value: &impl serde::Serialize) -> Result<Vec<u8>, BuildError> {
@@ -146,8 +140,9 @@ impl<'a> RowsBuilder<'a> {
         threads: usize,
         interrupt: &AtomicBool,
     ) -> Result<(), BuildError> {
-        let encoder = DocumentEncoder { tokenizer: self.tokenizer, options: self.options };
-        let mut batches = Batches::new(documents, self.tokenizer);
+        let (made, opening) = (self.shards.current(), self.shards.opening);
+        let encoder = DocumentEncoder { tokenizer: self.tokenizer, options: self.options, made, opening };
+        let mut batches = Batches::new(documents, self.tokenizer, made);
         with_threads(
             threads,
             |batch| encoder.encode_batch(batch, interrupt),
@@ -175,10 +170,18 @@ impl<'a> RowsBuilder<'a> {
         self.openings.add(document);
         while self.shards.current() < *shard {
             self.end_shard()?;
+            self.note_progress()?;
         }
-        if *held_out && !self.shards.is_opening() {
+        if *held_out && *shard >= self.shards.opening {
             self.shards.held_out_later += 1;
             return Ok(());
+        }
+        if !*held_out && *shard < self.shards.current() {
+            // Its rows are there. That conversations were read still counts.
+            return match document {
+                Document::Chat(_) => self.files.chats().map(drop),
+                Document::Text(_) => Ok(()),
+            };
         }
         if !*held_out {
             self.budget.take(examples);
@@ -214,6 +217,16 @@ impl<'a> RowsBuilder<'a> {
         self.files.train.write(&rest)?;
         self.shards.end(&self.train.counts);
         Ok(())
+    }
+
+    /// Notes that all shards so far are made, if the file of the rows is kept.
+    fn note_progress(&mut self) -> Result<(), BuildError> {
+        let ShardCounts { rows, opening_counts, .. } = &self.shards;
+        let (rows, train, used) = (rows.clone(), self.train.counts, self.budget.used());
+        let progress = RowsProgress { rows, opening_counts: *opening_counts, train, used };
+        let step = progress.shards() as u64;
+        let state = serde_json::to_value(progress).map_err(|cause| write_error(RECORDS)(cause.into()))?;
+        self.files.train.note(step, &state)
     }
 
     /// Ends the only shard that was built.

@@ -1,16 +1,18 @@
-//! Documents that have a run of words in common with a benchmark. A model that has learned them was not measured by it.
+//! Documents that have a run of words in common with a benchmark, or with held-out documents. A model that has learned them was not
+//! measured by those.
 //!
 //! Words are letters and digits, in lower case; what is between them does not count. Runs are looked up by a rolling hash and then
-//! compared word by word, so that no document is left out because two hashes are equal. Memory depends on the benchmark alone.
+//! compared word by word, so that no document is left out because two hashes are equal. Memory depends on the texts that are looked for.
 
 mod words;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fmflow_engine::documents::{Document, RecordPlace};
-use fmflow_engine::pipeline::config::ContaminationCheck;
+use fmflow_engine::pipeline::config::{ComparedTexts, ContaminationCheck};
 use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::{escape_line, show_path};
 use fmflow_engine::text::unpack::UnpackedFile;
@@ -27,32 +29,32 @@ const MOST_LISTED: u64 = 100_000;
 /// Largest size of a benchmark's file, unpacked.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// Why a benchmark cannot be read.
+/// Why texts cannot be compared.
 #[derive(Debug, thiserror::Error)]
-#[error("benchmark `{}`: {problem}", escape_line(name))]
+#[error("{name}: {problem}")]
 pub(crate) struct ContaminationError {
     name: String,
     problem: String,
 }
 
-/// One benchmark, and what was found of it.
-#[derive(Debug)]
-struct Benchmark {
+/// The texts of one comparison, and what was found of them.
+#[derive(Clone, Debug)]
+pub(crate) struct TextSet {
     check: ContaminationCheck,
-    runs: RunIndex,
-    /// Texts of the benchmark, and those with fewer words than a run.
+    runs: Arc<RunIndex>,
+    /// Texts, and those with fewer words than a run.
     texts: u64,
     short: u64,
-    /// Documents that share a run with it.
+    /// Documents that were compared, and those that share a run with them.
+    compared: u64,
     found: u64,
     first: Option<String>,
 }
 
-/// Looks for benchmarks in documents.
+/// Looks for texts in documents.
 #[derive(Debug, Default)]
 pub(crate) struct Contamination {
-    benchmarks: Vec<Benchmark>,
-    documents: u64,
+    sets: Vec<TextSet>,
     dropped: u64,
     /// Lines of [`LISTED`].
     listed: Vec<u8>,
@@ -60,21 +62,22 @@ pub(crate) struct Contamination {
 }
 
 impl Contamination {
-    /// Reads the benchmarks, each with its files.
-    ///
-    /// # Errors
-    /// If a file cannot be read, is no JSON, or is too large, or no text has enough words.
-    pub(crate) fn read(
-        checks: impl Iterator<Item = (ContaminationCheck, Vec<PathBuf>)>,
-    ) -> Result<Self, ContaminationError> {
-        let benchmarks =
-            checks.map(|(check, files)| Benchmark::read(check, &files)).collect::<Result<_, _>>()?;
-        Ok(Self { benchmarks, ..Self::default() })
+    /// Compares documents with these texts.
+    #[must_use]
+    pub(crate) fn new(sets: Vec<TextSet>) -> Self {
+        Self { sets, ..Self::default() }
+    }
+
+    /// The same texts, of which nothing was found yet.
+    #[must_use]
+    pub(crate) fn begin_again(&self) -> Self {
+        let fresh = |set: &TextSet| TextSet { compared: 0, found: 0, first: None, ..set.clone() };
+        Self::new(self.sets.iter().map(fresh).collect())
     }
 
     /// Whether there is anything to look for.
     pub(crate) fn is_checked(&self) -> bool {
-        !self.benchmarks.is_empty()
+        !self.sets.is_empty()
     }
 
     /// Documents that were left out so far.
@@ -82,21 +85,36 @@ impl Contamination {
         self.dropped
     }
 
-    /// Whether a document is learned. `place` is its file and the place in it.
-    pub(crate) fn admits(&mut self, document: &Document, place: Option<(&Path, RecordPlace)>) -> bool {
-        self.documents += 1;
+    /// Whether a document is in the rows. `place` is its file and the place in it, `held_out` the share that is held out.
+    pub(crate) fn admits(
+        &mut self,
+        document: &Document,
+        place: Option<(&Path, RecordPlace)>,
+        held_out: f64,
+    ) -> bool {
         let mut admitted = true;
-        for benchmark in &mut self.benchmarks {
-            let Some(run) = find_run(&benchmark.runs, document) else { continue };
+        let mut is_held_out = None;
+        for set in &mut self.sets {
+            // What is held out is not learned.
+            if matches!(set.check.texts, ComparedTexts::HeldOut { .. })
+                && *is_held_out.get_or_insert_with(|| document.is_held_out(held_out))
+            {
+                continue;
+            }
+            set.compared += 1;
+            // A run does not go from one turn to the next.
+            let Some(run) = list_document_texts(document).find_map(|text| set.runs.find(text)) else {
+                continue;
+            };
             let (file, place) = describe_place(place);
-            benchmark.found += 1;
-            benchmark.first.get_or_insert_with(|| place.clone());
-            admitted &= !benchmark.check.drops;
+            set.found += 1;
+            set.first.get_or_insert_with(|| place.clone());
+            admitted &= !set.check.drops;
             if self.lines < MOST_LISTED {
                 self.lines += 1;
                 let line = json!({
-                    "file": file, "place": place, "benchmark": benchmark.check.name, "record": run.record,
-                    "words": run.words, "dropped": benchmark.check.drops,
+                    "file": file, "place": place, "benchmark": set.check.name, "record": run.record,
+                    "words": run.words, "dropped": set.check.drops,
                 });
                 self.listed.extend(line.to_string().into_bytes());
                 self.listed.push(b'\n');
@@ -111,42 +129,85 @@ impl Contamination {
         &self.listed
     }
 
-    /// What was found, one sentence for each benchmark.
+    /// What was found, one sentence for each comparison.
     pub(crate) fn describe(&self) -> impl Iterator<Item = String> {
-        self.benchmarks.iter().map(|benchmark| benchmark.describe(self.documents))
+        self.sets.iter().map(TextSet::describe)
     }
 }
 
-impl Benchmark {
-    fn read(check: ContaminationCheck, files: &[PathBuf]) -> Result<Self, ContaminationError> {
-        let fail = |problem: String| ContaminationError { name: check.name.clone(), problem };
-        let (mut runs, mut texts, mut short) = (RunIndex::new(check.words), 0, 0);
-        // Records are numbered through all files of the benchmark.
+impl TextSet {
+    /// A set without texts.
+    #[must_use]
+    pub(crate) fn new(check: ContaminationCheck) -> Self {
+        let runs = Arc::new(RunIndex::new(check.words));
+        Self { check, runs, texts: 0, short: 0, compared: 0, found: 0, first: None }
+    }
+
+    /// All texts in the files of a benchmark. Records are numbered through all of them.
+    ///
+    /// # Errors
+    /// If a file cannot be read, is no JSON, or is too large, or no text has enough words.
+    pub(crate) fn of_files(check: ContaminationCheck, files: &[PathBuf]) -> Result<Self, ContaminationError> {
+        let mut set = Self::new(check);
         let mut number = 0_u64;
         for file in files {
-            for record in &read_records(file).map_err(&fail)? {
+            for record in &read_records(file).map_err(|problem| set.fail(problem))? {
                 for text in list_texts(record) {
-                    texts += 1;
-                    short += u64::from(!runs.add(text, number).map_err(&fail)?);
+                    set.add(text, number)?;
                 }
                 number += 1;
             }
         }
-        runs.finish();
-        if short == texts {
-            return Err(fail(format!(
-                "none of its {} has {} words in a row; lower `ngram=`, or name other files",
-                count_noun(texts, "text"),
-                check.words
-            )));
-        }
-        Ok(Self { check, runs, texts, short, found: 0, first: None })
+        set.finish()
     }
 
-    fn describe(&self, documents: u64) -> String {
-        let Self { check, texts, short, found, .. } = self;
-        let name = escape_line(&check.name);
-        let percent = 100.0 * *found as f64 / documents.max(1) as f64;
+    /// Adds a text of a record.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub(crate) fn add(&mut self, text: &str, record: u64) -> Result<(), ContaminationError> {
+        let runs = Arc::get_mut(&mut self.runs).expect("nothing is looked for yet");
+        let added = runs.add(text, record);
+        self.texts += 1;
+        self.short += u64::from(!added.map_err(|problem| self.fail(problem))?);
+        Ok(())
+    }
+
+    /// Prepares the comparison, once all texts are added.
+    ///
+    /// # Errors
+    /// If no text has enough words.
+    pub(crate) fn finish(mut self) -> Result<Self, ContaminationError> {
+        Arc::get_mut(&mut self.runs).expect("nothing is looked for yet").finish();
+        match self.short == self.texts {
+            true => Err(self.fail(format!(
+                "none of its {} has {} words in a row; lower `ngram=`, or name other texts",
+                count_noun(self.texts, "text"),
+                self.check.words
+            ))),
+            false => Ok(self),
+        }
+    }
+
+    fn fail(&self, problem: String) -> ContaminationError {
+        ContaminationError { name: self.name(), problem }
+    }
+
+    /// What the texts are called, safe for a terminal.
+    fn name(&self) -> String {
+        match &self.check.texts {
+            ComparedTexts::Benchmark { .. } => format!("benchmark `{}`", escape_line(&self.check.name)),
+            ComparedTexts::HeldOut { dataset } => format!("held-out documents of `{}`", escape_line(dataset)),
+        }
+    }
+
+    fn describe(&self) -> String {
+        let Self { check, texts, short, found, compared, .. } = self;
+        let (what, name) = match &check.texts {
+            ComparedTexts::Benchmark { .. } => ("document", format!("`{}`", escape_line(&check.name))),
+            ComparedTexts::HeldOut { .. } => ("training document", self.name()),
+        };
+        let percent = 100.0 * *found as f64 / (*compared).max(1) as f64;
         let fate = if check.drops { "are dropped" } else { "are learned all the same" };
         let first = match &self.first {
             Some(place) => format!(", the first in {place}; `{LISTED}` lists them"),
@@ -157,19 +218,20 @@ impl Benchmark {
             many => format!("; {many} of its {} are shorter and not looked for", count_noun(*texts, "text")),
         };
         format!(
-            "contamination: {found} of {} ({percent:.1} %) have {} words in a row in common with `{name}` and {fate}{first}{left}",
-            count_noun(documents, "document"),
+            "contamination: {found} of {} ({percent:.1} %) have {} words in a row in common with {name} and {fate}{first}{left}",
+            count_noun(*compared, what),
             check.words
         )
     }
 }
 
-/// The first run of words that a document has in common with a benchmark. A run does not go from one turn to the next.
-fn find_run<'a>(runs: &'a RunIndex, document: &Document) -> Option<&'a words::Run> {
-    match document {
-        Document::Text(text) => runs.find(text),
-        Document::Chat(talk) => talk.messages().iter().find_map(|turn| runs.find(&turn.content)),
-    }
+/// The texts of a document that are compared: of a conversation every turn.
+pub(crate) fn list_document_texts(document: &Document) -> impl Iterator<Item = &str> {
+    let (text, turns) = match document {
+        Document::Text(text) => (Some(text.as_str()), &[][..]),
+        Document::Chat(talk) => (None, talk.messages()),
+    };
+    text.into_iter().chain(turns.iter().map(|turn| turn.content.as_str()))
 }
 
 /// The name of a file, and the place with it. An artifact must not depend on the folder.
@@ -221,13 +283,19 @@ mod tests {
     use fmflow_engine::documents::Conversation;
 
     fn check(name: &str, words: usize, drops: bool) -> ContaminationCheck {
-        ContaminationCheck { name: name.into(), source: String::new(), words, drops }
+        ContaminationCheck {
+            name: name.into(),
+            texts: ComparedTexts::Benchmark { source: String::new() },
+            words,
+            drops,
+        }
     }
 
     fn read(content: &str, check: ContaminationCheck) -> Result<Contamination, ContaminationError> {
         let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        Contamination::read([(check, vec![file.path().to_owned()])].into_iter())
+        let set = TextSet::of_files(check, &[file.path().to_owned()])?;
+        Ok(Contamination::new(vec![set]))
     }
 
     fn place() -> Option<(&'static Path, RecordPlace)> {
@@ -239,13 +307,13 @@ mod tests {
         let lines = "{\"id\": 1, \"prompt\": \"Write a function, to find it!\"}\n{\"tests\": [\"assert f(1) == 2 and g(x)\"]}";
         let mut found = read(lines, check("small", 5, true)).unwrap();
         let text = |text: &str| Document::Text(text.into());
-        assert!(found.admits(&text("write a function to"), place()));
-        assert!(!found.admits(&text("Please\nwrite a FUNCTION to... find"), place()));
-        assert!(!found.admits(&text("f 1 2 and g, x"), place()));
+        assert!(found.admits(&text("write a function to"), place(), 0.0));
+        assert!(!found.admits(&text("Please\nwrite a FUNCTION to... find"), place(), 0.0));
+        assert!(!found.admits(&text("f 1 2 and g, x"), place(), 0.0));
         let talk = |q: &str, a: &str| Document::Chat(Conversation::pair(q.into(), a.into(), String::new()));
-        assert!(!found.admits(&talk("hello", "(a function to find it)"), place()));
+        assert!(!found.admits(&talk("hello", "(a function to find it)"), place(), 0.0));
         // A run does not go from one turn to the next.
-        assert!(found.admits(&talk("write a function", "to find it"), place()));
+        assert!(found.admits(&talk("write a function", "to find it"), place(), 0.0));
         let listed: Vec<Value> = std::str::from_utf8(found.listed())
             .unwrap()
             .lines()
@@ -268,9 +336,32 @@ mod tests {
     }
 
     #[test]
+    fn held_out_documents_are_compared_with_training_documents_only() {
+        let held = ContaminationCheck {
+            texts: ComparedTexts::HeldOut { dataset: "w".into() },
+            ..check("held-out w", 4, true)
+        };
+        let mut set = TextSet::new(held);
+        set.add("The quick brown fox jumps", 3).unwrap();
+        let mut found = Contamination::new(vec![set.finish().unwrap()]);
+        let copy = Document::Text("the quick, brown fox".into());
+        assert!(!found.admits(&copy, place(), 0.0));
+        assert!(found.admits(&copy, place(), 0.999_999), "it is held out itself");
+        let said: Vec<_> = found.describe().collect();
+        assert_eq!(
+            said,
+            [
+                "contamination: 1 of 1 training document (100.0 %) have 4 words in a row in common with held-out documents of \
+              `w` and are dropped, the first in d.jsonl:7; `contamination.jsonl` lists them"
+            ]
+        );
+        assert_eq!(found.begin_again().count_dropped(), 0);
+    }
+
+    #[test]
     fn what_is_only_reported_is_learned() {
         let mut found = read("[{\"p\": \"a b c d e\"}, \"short one\"]", check("b", 4, false)).unwrap();
-        assert!(found.admits(&Document::Text("b c d e f".into()), place()));
+        assert!(found.admits(&Document::Text("b c d e f".into()), place(), 0.0));
         let said: Vec<_> = found.describe().collect();
         assert!(said[0].contains("1 of 1 document (100.0 %)"), "{said:?}");
         assert!(said[0].contains("are learned all the same"), "{said:?}");
@@ -299,18 +390,19 @@ mod tests {
             eprintln!("skipped: no benchmarks in {}", folder.display());
             return;
         }
-        let mut found =
-            Contamination::read([(check("humaneval", 13, true), vec![file.clone()])].into_iter()).unwrap();
+        let mut found = Contamination::new(vec![
+            TextSet::of_files(check("humaneval", 13, true), std::slice::from_ref(&file)).unwrap(),
+        ]);
         let records = read_records(&file).unwrap();
         assert_eq!(records.len(), 164);
         for record in &records {
             let text = |field: &str| record[field].as_str().unwrap().to_owned();
             let document = text("prompt") + &text("canonical_solution");
-            assert!(!found.admits(&Document::Text(document), place()), "{}", record["task_id"]);
+            assert!(!found.admits(&Document::Text(document), place(), 0.0), "{}", record["task_id"]);
         }
         let plain = std::fs::read_to_string(folder.join("tinyshakespeare.txt")).unwrap();
         for part in plain.split("\n\n") {
-            assert!(found.admits(&Document::Text(part.into()), place()), "{part}");
+            assert!(found.admits(&Document::Text(part.into()), place(), 0.0), "{part}");
         }
     }
 }

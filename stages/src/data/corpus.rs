@@ -7,12 +7,13 @@
 mod contents;
 mod duplicates;
 mod error;
+mod left_out;
 mod open;
 mod skipped;
 
 pub(crate) use contents::{Content, ContentStore};
 use contents::{CorpusRecord, MissingContents};
-use duplicates::SeenDocuments;
+pub(crate) use duplicates::{Copies, SeenDocuments};
 pub(crate) use error::CorpusError;
 use error::FaultList;
 pub(crate) use fmflow_engine::documents::{Chat, Conversation, Document, Message, Speaker};
@@ -34,7 +35,7 @@ pub(crate) fn read_documents<'a>(
     patience: Patience<'a>,
 ) -> Documents<'a> {
     let (parser, tally) = (DocumentParser::new(dataset), Tally::default());
-    let seen = dataset.drops_duplicates.then(SeenDocuments::default);
+    let copies = dataset.drops_duplicates.then(|| Copies::Seen(SeenDocuments::default()));
     let skipped = dataset.skipped.map(SkippedRecords::new);
     let (files, filtered) = (files.into_iter(), Filtered::default());
     let (opened, partial) = (0, false);
@@ -44,7 +45,7 @@ pub(crate) fn read_documents<'a>(
         open: None,
         opened,
         tally,
-        seen,
+        copies,
         skipped,
         filtered,
         contents: None,
@@ -75,7 +76,7 @@ pub(crate) struct Documents<'a> {
     /// Files that were opened so far.
     opened: usize,
     tally: Tally,
-    seen: Option<SeenDocuments>,
+    copies: Option<Copies>,
     skipped: Option<SkippedRecords>,
     filtered: Filtered,
     /// Where the documents are, if records only name them.
@@ -120,6 +121,18 @@ impl<'a> Documents<'a> {
         Self { contents: Some(contents), ..self }
     }
 
+    /// Leaves out these copies, in place of those that are found on the way; with `None`, none.
+    #[must_use]
+    pub(crate) fn with_copies(self, copies: Option<Copies>) -> Self {
+        Self { copies, ..self }
+    }
+
+    /// The copies of documents of other datasets, as lines of JSON; `None` if none are looked for.
+    #[must_use]
+    pub(crate) fn list_copies(&self) -> Option<&[u8]> {
+        self.copies.as_ref().and_then(Copies::listed)
+    }
+
     /// Says that the files are a part of their dataset: what all records together have to be is not asked of them.
     #[must_use]
     pub(crate) fn of_a_part(self) -> Self {
@@ -138,6 +151,12 @@ impl<'a> Documents<'a> {
         self.open.as_ref().map(|open| (open.file.as_path(), open.place()))
     }
 
+    /// The place of the last document, with the name of its file alone.
+    #[must_use]
+    pub(crate) fn describe_place(&self) -> String {
+        self.open.as_ref().map(OpenCorpusFile::describe_place).expect("a document was read")
+    }
+
     /// What the documents so far left unused.
     #[must_use]
     pub(crate) fn tally(&self) -> &Tally {
@@ -154,8 +173,8 @@ impl<'a> Documents<'a> {
         });
         let skipped = self.skipped.as_ref().and_then(SkippedRecords::describe);
         let missing = self.missing.describe();
-        let seen = self.seen.as_ref().map(|seen| format!("duplicates: {}", seen.describe()));
-        filtered.into_iter().chain(missing).chain(skipped).chain(seen).collect()
+        let copies = self.copies.as_ref().and_then(Copies::describe);
+        filtered.into_iter().chain(missing).chain(skipped).chain(copies).collect()
     }
 
     /// What is wrong with all records together that were read. The iterator looks at its end, which a cap may not reach.
@@ -216,8 +235,9 @@ impl<'a> Documents<'a> {
                     if !matches!(self.parser.layout(), FileLayout::Text(_)) {
                         self.tally.add(&parsed.leftovers, || open.describe_place());
                     }
-                    let new = self.seen.as_mut().map_or(Ok(true), |seen| seen.is_new(&parsed.document))?;
-                    if new {
+                    let place = || open.describe_place();
+                    let copies = self.copies.as_mut();
+                    if copies.map_or(Ok(true), |copies| copies.admits(&parsed.document, place))? {
                         return Ok(Some(parsed.document));
                     }
                     continue;

@@ -43,6 +43,15 @@ pub(crate) trait FileSink {
 
 /// A file that is part of its artifact once it is finished.
 pub(crate) trait RowsFile: Write {
+    /// Notes that the rows of `step` shards are in the file, and what is needed to go on behind them. A file that is not kept if the
+    /// stage is killed notes nothing.
+    ///
+    /// # Errors
+    /// Any error of the storage.
+    fn note(&mut self, _step: u64, _state: &serde_json::Value) -> std::io::Result<()> {
+        Ok(())
+    }
+
     /// Ends the file.
     ///
     /// # Errors

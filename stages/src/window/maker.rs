@@ -1,6 +1,7 @@
 //! Makes one shard of a dataset from its files alone.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,15 +12,17 @@ use fmflow_engine::run::execute::{Job, Progress, ProgressReporter, WindowSource}
 use fmflow_engine::store::{RowsWindow, ShardEntry, ShardWriter};
 
 use crate::data::build::{BuiltShard, RowsOptions, build_shard};
-use crate::data::corpus::Patience;
+use crate::data::contamination::Contamination;
+use crate::data::corpus::{Copies, Patience};
 use crate::data::order::RowOrder;
 use crate::data::rows::{FileSink, RECORDS, RowsFile, Unwritten};
 use crate::data::shards::ShardPlan;
 use crate::data::tokenizer::Tokenizer;
 use crate::dataset::{
-    open_documents, plan_shards, read_benchmarks, read_rows_options, remove_kept_contents, watch_documents,
+    ShardCopies, open_documents, plan_shards, read_kept_compared, read_kept_copies, read_rows_options,
+    remove_kept_contents, watch_documents,
 };
-use crate::failure::input_failure;
+use crate::failure::{input_failure, stage_failure};
 use crate::job::{explain_build_error, find_some_files, find_source, remove_downloads};
 use crate::model::open_tokenizer;
 
@@ -30,23 +33,39 @@ pub(super) struct ShardMaker<'a> {
     options: RowsOptions,
     tokenizer: Tokenizer,
     plan: ShardPlan,
+    /// What documents are compared with.
+    compared: Contamination,
+    /// The copies in each shard, if they are left out.
+    copies: Option<Vec<ShardCopies>>,
 }
 
 impl<'a> ShardMaker<'a> {
-    /// Opens the tokenizer, and divides the dataset as its plan did, which `order` repeats.
-    pub(super) fn open(source: &'a WindowSource<'a>, order: RowOrder) -> Result<Self, Failure> {
+    /// Opens the tokenizer, and divides the dataset as its plan in `folder` did, which `order` repeats.
+    pub(super) fn open(
+        source: &'a WindowSource<'a>,
+        order: RowOrder,
+        folder: &Path,
+    ) -> Result<Self, Failure> {
         let StageConfig::Rows(config) = &source.stage.config else {
             unreachable!("the engine passes only rows as the source of a window")
         };
-        let folder = source.inputs.get(&InputRole::Tokenizer).expect("rows have a tokenizer");
-        let tokenizer = open_tokenizer(folder)?.with_special_names(config.specials.unwrap_or_default());
+        let made = source.inputs.get(&InputRole::Tokenizer).expect("rows have a tokenizer");
+        let tokenizer = open_tokenizer(made)?.with_special_names(config.specials.unwrap_or_default());
         let plan = plan_shards(find_source(source.stage, &config.dataset.name)?, config)?;
         if (plan.len() as u64, plan.per_group() as u64) != (order.shards, order.per_group) {
             let what =
                 format!("the files of `{}` are not those that its rows were planned with", source.stage.name);
             return Err(input_failure(what, "run the same command again"));
         }
-        Ok(Self { source, config, options: read_rows_options(config), tokenizer, plan })
+        let compared = read_kept_compared(source.stage, config, folder)?;
+        let copies = config.dataset.drops_duplicates.then(|| read_kept_copies(folder)).transpose()?;
+        if copies.as_ref().is_some_and(|copies| copies.len() != plan.len()) {
+            return Err(stage_failure(format!(
+                "the plan of `{}` does not fit its shards",
+                source.stage.name
+            )));
+        }
+        Ok(Self { source, config, options: read_rows_options(config), tokenizer, plan, compared, copies })
     }
 
     /// Makes a shard, given with the tokens of all shards before it, and puts it into the window. `known` is what it was.
@@ -90,8 +109,12 @@ impl<'a> ShardMaker<'a> {
         let files = find_some_files(job, source, self.plan.files(number))?;
         let patience = Patience { interrupt: job.interrupt, tell: None };
         let mut documents = open_documents(job, dataset, files.clone(), patience)?.of_a_part();
-        let mut benchmarks = read_benchmarks(self.source.stage, dataset)?;
-        let read = watch_documents(&mut documents, None, &mut benchmarks, |_| 0);
+        if let Some(copies) = &self.copies {
+            let numbers = ShardCopies::join(&copies[number..=number]);
+            documents = documents.with_copies(Some(Copies::Known { numbers, read: 0 }));
+        }
+        let mut compared = self.compared.begin_again();
+        let read = watch_documents(&mut documents, None, &mut compared, dataset.held_out, |_| 0);
         let (tokenizer, options) = (&self.tokenizer, &self.options);
         let mut sink = ShardSink(writer.clone());
         let built = build_shard(read, tokenizer, options, before, &mut sink, threads, job.interrupt);
@@ -100,7 +123,7 @@ impl<'a> ShardMaker<'a> {
         drop(documents);
         remove_kept_contents(job, dataset, &files)?;
         remove_downloads(job, source, &files)?;
-        Ok((built, benchmarks.count_dropped()))
+        Ok((built, compared.count_dropped()))
     }
 
     /// Refuses a dataset whose last shard ends before its cap.

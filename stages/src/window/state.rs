@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fmflow_engine::error::{Failure, FailureKind};
-use fmflow_engine::store::{RowsWindow, ShardEntry};
+use fmflow_engine::store::ShardEntry;
 use fmflow_engine::text::display::format_bytes;
 
+use super::files::ShardFiles;
 use crate::data::order::{OrderIndex, Visit};
 use crate::failure::input_failure;
 
@@ -21,7 +22,8 @@ pub(super) struct WindowState {
     present: BTreeMap<u64, Option<Arc<File>>>,
     /// Bytes that a shard probably takes of which nothing is known.
     guess: u64,
-    /// The group that training reads now.
+    /// The first row that training still reads, and its group, as far as that is known.
+    first: u64,
     at: Visit,
     /// The number after that of the last row that training reads.
     end: u64,
@@ -59,6 +61,7 @@ impl WindowState {
             entries,
             present: present.into_iter().map(|shard| (shard, None)).collect(),
             guess: 0,
+            first: 0,
             at: Visit { pass: 0, group: 0 },
             // Nothing is ahead until training says where it reads.
             end: 0,
@@ -79,16 +82,31 @@ impl WindowState {
     /// Notes the rows that are still needed. Whether that may change what is made next.
     pub(super) fn need(&mut self, first: u64, end: u64) -> bool {
         let before = (self.at, self.end);
-        self.end = end;
-        let Self { index, entries, .. } = self;
-        if let Ok(Some(place)) = index.find(first, |shard| rows_of(entries, shard)) {
-            self.at = place.visit;
-        }
+        (self.first, self.end) = (first, end);
+        self.follow();
         (self.at, self.end) != before
     }
 
+    /// Finds the group of the first row that is read. While nobody knows it, it is the first one that is not counted, or behind that:
+    /// what comes before is not needed.
+    fn follow(&mut self) {
+        let Self { index, entries, .. } = self;
+        let (order, found) = (index.order(), index.find(self.first, |shard| rows_of(entries, shard)));
+        match found {
+            Ok(Some(place)) => self.at = place.visit,
+            Ok(None) => {}
+            Err(_) => {
+                let counted =
+                    |visit| order.members(visit).iter().all(|shard| rows_of(entries, *shard).is_ok());
+                let start = if self.at.pass == 0 { self.at.group } else { 0 };
+                let mut groups = (start..order.groups()).map(|group| Visit { pass: 0, group });
+                self.at = groups.find(|visit| !counted(*visit)).unwrap_or(self.at);
+            }
+        }
+    }
+
     /// Where a row is.
-    pub(super) fn find(&mut self, ordinal: u64, store: &RowsWindow) -> Result<Found, Failure> {
+    pub(super) fn find(&mut self, ordinal: u64, store: &impl ShardFiles) -> Result<Found, Failure> {
         let Self { index, entries, .. } = self;
         let place = match index.find(ordinal, |shard| rows_of(entries, shard)) {
             Err(uncounted) => return Ok(Found::Absent(uncounted)),
@@ -98,7 +116,7 @@ impl WindowState {
         let Some(open) = self.present.get_mut(&place.shard) else { return Ok(Found::Absent(place.shard)) };
         if open.is_none() {
             let entry = entries.get(&place.shard).expect("a shard that is there is counted");
-            *open = store.open(entry)?.map(Arc::new);
+            *open = store.open_shard(entry)?.map(Arc::new);
         }
         match open.clone() {
             Some(file) => {
@@ -119,8 +137,14 @@ impl WindowState {
     }
 
     /// The shard to make now and the tokens before it, after making room for it; `None` if there is nothing to do or no room.
-    pub(super) fn choose(&mut self, store: &RowsWindow) -> Result<Option<(u64, u64)>, Failure> {
+    pub(super) fn choose(&mut self, store: &impl ShardFiles) -> Result<Option<(u64, u64)>, Failure> {
+        self.follow();
         let ahead = self.list_ahead();
+        if self.end > 0 {
+            // An earlier run may have had more space.
+            let kept = self.wanted.into_iter().collect();
+            self.make_room(0, &kept, &ahead, store)?;
+        }
         let absent =
             |shard: &u64| !self.present.contains_key(shard) && rows_of(&self.entries, *shard) != Ok(0);
         let wanted = self.wanted.filter(absent);
@@ -141,7 +165,7 @@ impl WindowState {
     }
 
     /// Adds a shard that was made.
-    pub(super) fn add(&mut self, entry: ShardEntry, store: &RowsWindow) -> Result<(), Failure> {
+    pub(super) fn add(&mut self, entry: ShardEntry, store: &impl ShardFiles) -> Result<(), Failure> {
         let (shard, bytes) = (entry.shard, entry.bytes);
         if bytes > self.disk {
             // Otherwise the next run would find it and read it.
@@ -236,7 +260,7 @@ impl WindowState {
         bytes: u64,
         kept: &BTreeSet<u64>,
         ahead: &[u64],
-        store: &RowsWindow,
+        store: &impl ShardFiles,
     ) -> Result<(), Failure> {
         let place = |shard: &u64| ahead.iter().position(|next| next == shard).unwrap_or(usize::MAX);
         let mut droppable: Vec<u64> = self.present.keys().filter(|s| !kept.contains(s)).copied().collect();
@@ -260,3 +284,6 @@ fn rows_of(entries: &BTreeMap<u64, ShardEntry>, shard: u64) -> Result<u64, u64> 
         false => Err(shard),
     }
 }
+
+#[cfg(test)]
+mod tests;

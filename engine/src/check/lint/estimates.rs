@@ -1,6 +1,6 @@
 //! Compares what a pipeline would cost with its budget, and its settings with what published runs found to work.
 
-use crate::check::lint::peak_rate;
+use crate::check::lint::{peak_rate, windows};
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::train::CheckpointInterval;
@@ -39,6 +39,7 @@ pub(super) fn lint_estimates(root: &Record, pipeline: &Pipeline, sink: &mut Sink
             check_first_checkpoint(stage, config, training, sink);
         }
     }
+    pipeline.stages.iter().for_each(|stage| windows::lint_window(pipeline, stage, sink));
     check_known_machine(root, pipeline, sink);
     check_time_budget(root, pipeline, &costs, sink);
     check_disk_budget(root, pipeline, &costs, sink);
@@ -103,7 +104,7 @@ fn estimate_token_supply(rows: &Stage, held_out: f64) -> Option<f64> {
     if let Some(tokens) = declared.and_then(|field| field.value.as_u64()) {
         return Some(tokens as f64);
     }
-    let files: Vec<_> = rows.sources.iter().flat_map(|source| &source.files).collect();
+    let files: Vec<_> = rows.main_sources().flat_map(|source| &source.files).collect();
     let bytes = count_source_bytes(rows) as f64;
     (!files.is_empty() && !files.iter().any(|path| is_packed_name(path)))
         .then_some((bytes * (1.0 - held_out) / 2.0).max(1.0))

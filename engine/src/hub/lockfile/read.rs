@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kdl::{KdlEntry, KdlNode};
 
+use super::lines::DividedLock;
 use super::{FileSelection, LOCKFILE_SCHEMA, Lockfile, Pin, SELECTED_BY, SelectionRequest, to_lockfile_path};
 use crate::language::parse;
 use crate::pipeline::repository::{PinnedFile, RepositoryKind, RepositoryRequest, is_commit, is_hash};
@@ -19,15 +20,17 @@ pub(crate) fn read_lockfile(config: &Path, sink: &mut Sink) -> Lockfile {
     let name = read::display_path(&path);
     let update_command = format!("fmflow check {} --online", read::display_path(config));
     let mut problems = Sink::default();
-    let lock = match read::read_lock_text(&path, &mut problems) {
-        Some(file) => parse_lockfile(&file, &mut problems),
-        None => Lockfile::default(),
-    };
+    let divided = read::read_lock_text(&path, &mut problems).map(DividedLock::new);
+    let parsed = divided.as_ref().map(|divided| parse_lockfile(divided, &mut problems));
+    let mut lock = parsed.unwrap_or_default();
     let broken = problems.errors() > 0;
-    problems
-        .finish()
-        .into_iter()
-        .for_each(|problem| sink.push(invalid_lockfile(problem, &name, &update_command)));
+    for problem in problems.finish() {
+        let placed = divided.iter().fold(problem, |problem, divided| divided.find_places(problem));
+        sink.push(invalid_lockfile(placed, &name, &update_command));
+    }
+    if let Some(divided) = &divided {
+        lock.places.values_mut().for_each(|place| *place = divided.find_place(place));
+    }
     Lockfile { name, update_command, broken, ..lock }
 }
 
@@ -44,8 +47,9 @@ fn invalid_lockfile(problem: Diagnostic, name: &str, update_command: &str) -> Di
 }
 
 /// Reads the nodes of a lock file, as far as they can be understood.
-fn parse_lockfile(file: &Arc<ConfigFile>, sink: &mut Sink) -> Lockfile {
+fn parse_lockfile(divided: &DividedLock, sink: &mut Sink) -> Lockfile {
     let mut lock = Lockfile::default();
+    let file = &divided.rest;
     let Some(document) = parse::parse_kdl_file(file, sink) else { return lock };
     let mut nodes = document.nodes().iter();
     let mut reader = LockfileReader { file, sink };
@@ -53,7 +57,13 @@ fn parse_lockfile(file: &Arc<ConfigFile>, sink: &mut Sink) -> Lockfile {
         return lock;
     }
     let mut last: Option<(RepositoryRequest, Option<SelectionRequest>)> = None;
-    for node in nodes {
+    let mut files = divided.files.iter().peekable();
+    for node in nodes.map(Some).chain([None]) {
+        let start = node.map_or(usize::MAX, |node| node.span().offset());
+        while let Some((_, line, found)) = files.next_if(|(at, ..)| *at <= start) {
+            reader.add_file(found.clone(), &divided.find_file(*line), last.as_ref(), &mut lock);
+        }
+        let Some(node) = node else { break };
         match node.name().value() {
             "selection" => reader.add_selection(node, &mut last, &mut lock),
             "file" => reader.add_selected_file(node, last.as_ref(), &mut lock),
@@ -194,11 +204,23 @@ impl LockfileReader<'_> {
         lock: &mut Lockfile,
     ) {
         let Some(file) = self.file(node) else { return };
+        let place = self.place(node.name().span());
+        self.add_file(file, &place, last, lock);
+    }
+
+    fn add_file(
+        &mut self,
+        file: PinnedFile,
+        place: &Span,
+        last: Option<&(RepositoryRequest, Option<SelectionRequest>)>,
+        lock: &mut Lockfile,
+    ) {
         let Some((pin, Some(asked))) = last else {
             if self.sink.errors() > 0 {
                 return;
             }
-            return self.refuse(node.name().span(), "a file must follow its selection", "of no selection");
+            let message = "a file must follow its selection";
+            return self.sink.push(Diagnostic::new(Code::LockInvalid, message).at(place, "of no selection"));
         };
         let pin = lock.pins.get_mut(pin).expect("the last pin was inserted");
         pin.selections.get_mut(asked).expect("the last selection was inserted").files.push(file);

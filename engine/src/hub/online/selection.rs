@@ -27,7 +27,7 @@ const PARTIAL: &str = "partial-";
 const DEFAULT_SPLIT: &str = "train";
 
 /// The most files of one selection: more do not fit into a lock file.
-const MOST_SELECTED: usize = 4_000;
+const MOST_SELECTED: usize = 200_000;
 
 /// The files of a dataset by subset and split.
 struct Layout {

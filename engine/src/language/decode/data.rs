@@ -15,8 +15,9 @@ use crate::text::glob;
 use crate::text::glob::PatternError;
 use crate::text::place::Span;
 
-/// Why a dataset that drops copies has no window: a shard that is made alone does not know the documents before it.
-pub(crate) const UNWINDOWED_COPIES: &str = "a window on a dataset that drops copies";
+/// Why a dataset that drops copies and has its contents in S3 has no window: copies are looked for before the shards are made, and an
+/// object that is missing at one of the two times would move all numbers behind it.
+pub(crate) const UNWINDOWED_COPIES: &str = "a window on a dataset that drops copies of contents in S3";
 
 /// Help for a hub repository that is written like a folder, such as `Qwen/Qwen3-0.6B`.
 fn suggest_repository(record: &Record, from: &str) -> Option<String> {
@@ -91,18 +92,20 @@ impl Decoder<'_> {
         if dataset.held_out == 0.0 {
             dataset.held_out = record.number("held-out").unwrap_or(dataset.held_out);
         }
-        self.find_benchmarks(dataset_record, &dataset)?;
+        let others = self.find_compared(dataset_record, &dataset, record.number("held-out"))?;
         if let (Some(named), false) =
             (find_answer_field(record), matches!(dataset.format, DatasetFormat::Chat { .. }))
         {
             self.report_rows_without_chat(&dataset.name, record, named);
             return None;
         }
-        if let (Some(window), true) = (record.child("window"), dataset.drops_duplicates) {
+        let elsewhere = matches!(dataset.format, DatasetFormat::Contents(_));
+        if let (Some(window), true) = (record.child("window"), dataset.drops_duplicates && elsewhere) {
             self.mark_unsupported(&window.span.clone(), UNWINDOWED_COPIES);
         }
         Some(RowsConfig {
             dataset,
+            others,
             length: record.size("length")?,
             packing: match record.text("packing")? {
                 "concat" => Packing::Concat,

@@ -1,6 +1,6 @@
 //! Datasets.
 
-use super::contamination::decode_contamination;
+use super::contamination::{decode_contamination, decode_originals};
 use super::{Decoder, unknown_word};
 use crate::language::draft::find_made_files;
 use crate::language::record::{Leaf, Record};
@@ -108,6 +108,7 @@ impl Decoder<'_> {
             skipped: decode_skipped(record),
             drops_duplicates: record.child("duplicates").and_then(|child| child.text("value"))
                 == Some("drop"),
+            originals: decode_originals(record)?,
             contamination: decode_contamination(record, &name)?,
             cap: decode_token_cap(record),
         };

@@ -1,6 +1,6 @@
 //! Settings of datasets.
 
-use super::ContentsConfig;
+use super::{ContentsConfig, RowsConfig};
 
 /// A dataset: how its files are read, and how much of it is held out.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,23 +24,40 @@ pub struct DatasetConfig {
     pub skipped: Option<f64>,
     /// Whether a document that is equal to an earlier one is dropped.
     pub drops_duplicates: bool,
-    /// Benchmarks that must not be in the documents.
+    /// Names of datasets whose documents are dropped too, if they are dropped at all.
+    pub originals: Vec<String>,
+    /// Texts that must not be in the documents.
     pub contamination: Vec<ContaminationCheck>,
     /// Where reading stops.
     pub cap: Option<TokenCap>,
 }
 
-/// A benchmark that must not be in the documents of a dataset.
+/// Texts that must not be in the documents of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContaminationCheck {
-    /// Name of the benchmark for people.
+    /// Name of the benchmark or dataset for people.
     pub name: String,
-    /// Name of the stage's source with its files.
-    pub source: String,
+    /// Where they are.
+    pub texts: ComparedTexts,
     /// Words in a row that a document may not have in common with it.
     pub words: usize,
     /// Whether such documents are left out.
     pub drops: bool,
+}
+
+/// Texts that documents are compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ComparedTexts {
+    /// All texts of a benchmark.
+    Benchmark {
+        /// Name of the stage's source with its files.
+        source: String,
+    },
+    /// The held-out documents of a dataset, as far as they are in its rows: only training documents are compared with them.
+    HeldOut {
+        /// Name of the dataset, which may be the one that is compared.
+        dataset: String,
+    },
 }
 
 /// The values of a field that a record must have to be a document: one of the accepted ones, or a number in the range.
@@ -102,9 +119,18 @@ impl DatasetConfig {
             filters: Vec::new(),
             skipped: None,
             drops_duplicates: false,
+            originals: Vec::new(),
             contamination: Vec::new(),
             cap: None,
         }
+    }
+}
+
+impl RowsConfig {
+    /// The dataset of this name: its own, or one that it is compared with.
+    #[must_use]
+    pub fn dataset_called(&self, name: &str) -> Option<&DatasetConfig> {
+        [&self.dataset].into_iter().chain(&self.others).find(|dataset| dataset.name == name)
     }
 }
 

@@ -65,6 +65,18 @@ impl<L: Locate> Vfs for L {
         Ok(Box::new(open_own_file(self, path, OFlags::WRONLY | OFlags::APPEND)?))
     }
 
+    fn reopen(&self, path: &Path, size: u64) -> io::Result<Box<dyn VfsFile>> {
+        let (folder, name) = self.locate(path)?;
+        let before = open_regular_file(self, path, OFlags::RDONLY)?;
+        refuse_shared(path, &rustix::fs::fstat(&before)?)?;
+        rustix::fs::fchmod(&before, Mode::from_raw_mode(0o644))?;
+        let flags = FILE_FLAGS | OFlags::WRONLY | OFlags::APPEND;
+        let file = File::from(rustix::fs::openat(folder, name, flags, Mode::empty())?);
+        refuse_shared(path, &rustix::fs::fstat(&file)?)?;
+        file.set_len(size)?;
+        Ok(Box::new(file))
+    }
+
     fn open_lock_file(&self, path: &Path) -> io::Result<File> {
         open_own_file(self, path, OFlags::RDWR)
     }

@@ -151,6 +151,12 @@ impl Vfs for FaultyVfs {
         Ok(self.wrap(file, path, self.inner.stat(path)?.size))
     }
 
+    fn reopen(&self, path: &Path, size: u64) -> io::Result<Box<dyn VfsFile>> {
+        self.step()?;
+        let file = self.inner.reopen(path, size)?;
+        Ok(self.wrap(file, path, size))
+    }
+
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.step()?;
         self.inner.create_dir(path)

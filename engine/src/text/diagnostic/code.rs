@@ -143,6 +143,7 @@ codes! {
     MoreStepsThanTokens "more-steps-than-tokens" Warning "a sampler with more steps than tokens"
     TimeOverBudget "time-over-budget" Warning "training takes longer than the budget"
     DiskOverBudget "disk-over-budget" Warning "artifacts and checkpoints take more than the budget"
+    WindowTooSmall "window-too-small" Warning "a window without room for what is shuffled together"
     UnknownMachine "unknown-machine" Warning "a machine for which no time can be estimated"
     SuffixUnseen "suffix-unseen" Warning "an infill by a checkpoint that does not see the suffix"
     OldName "old-name" Warning "a field under the name that it had before"

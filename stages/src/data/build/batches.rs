@@ -1,9 +1,13 @@
 //! Reads documents ahead of those that are packed, in batches, and never beyond a cap.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use fmflow_engine::documents::RecordPlace;
 
+use super::budget::TokenBudget;
+use super::encode::EncodedBatch;
+use super::threads::WorkThreads;
 use crate::data::corpus::{CorpusError, Document};
 use crate::data::tokenizer::Tokenizer;
 
@@ -39,11 +43,13 @@ pub(super) struct Batches<'a, D> {
     documents: D,
     tokenizer: &'a Tokenizer,
     ended: bool,
+    /// The first shards whose rows are made already: their documents take nothing from a cap.
+    made: usize,
 }
 
 impl<'a, D: Iterator<Item = Result<PlacedDocument, CorpusError>>> Batches<'a, D> {
-    pub(super) fn new(documents: D, tokenizer: &'a Tokenizer) -> Self {
-        Self { documents, tokenizer, ended: false }
+    pub(super) fn new(documents: D, tokenizer: &'a Tokenizer, made: usize) -> Self {
+        Self { documents, tokenizer, ended: false, made }
     }
 
     /// The next batch; `None` at the end, or if a document of those before it could be the last one that a cap lets in.
@@ -68,7 +74,10 @@ impl<'a, D: Iterator<Item = Result<PlacedDocument, CorpusError>>> Batches<'a, D>
             match self.documents.next() {
                 Some(Ok(placed)) => {
                     bytes += count_bytes(&placed.document);
-                    let most = find_most_tokens(&placed.document, self.tokenizer);
+                    let most = match placed.shard < self.made {
+                        true => Some(0),
+                        false => find_most_tokens(&placed.document, self.tokenizer),
+                    };
                     batch.most_tokens = batch.most_tokens.zip(most).map(|(a, b)| a.saturating_add(b));
                     batch.documents.push(placed);
                 }
@@ -77,6 +86,21 @@ impl<'a, D: Iterator<Item = Result<PlacedDocument, CorpusError>>> Batches<'a, D>
             }
         }
         (!batch.documents.is_empty() || batch.fault.is_some()).then_some(batch)
+    }
+}
+
+/// Reads batches for all threads that have room, as far as the cap allows. `unpacked` are the most tokens of each batch that is not packed.
+pub(super) fn give_batches<D: Iterator<Item = Result<PlacedDocument, CorpusError>>>(
+    threads: &mut WorkThreads<DocumentBatch, EncodedBatch>,
+    batches: &mut Batches<'_, D>,
+    budget: &TokenBudget,
+    unpacked: &mut VecDeque<Option<u64>>,
+) {
+    while threads.has_room() {
+        let most = unpacked.iter().try_fold(0_u64, |sum, most| most.map(|most| sum.saturating_add(most)));
+        let Some(batch) = batches.next(budget.left(), most) else { break };
+        unpacked.push_back(batch.most_tokens);
+        threads.give(batch);
     }
 }
 

@@ -26,6 +26,11 @@ impl TokenBudget {
         Self { cap, used, spent, packing, length }
     }
 
+    /// Tokens that were let in.
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
     /// Whether reading stops.
     pub(super) fn is_spent(&self) -> bool {
         self.spent

@@ -31,6 +31,10 @@ pub(super) struct EncodedDocument {
 pub(super) struct DocumentEncoder<'a> {
     pub(super) tokenizer: &'a Tokenizer,
     pub(super) options: &'a RowsOptions,
+    /// The first shards whose rows are made already: only what they hold out is encoded.
+    pub(super) made: usize,
+    /// The first shards whose held-out documents are kept.
+    pub(super) opening: usize,
 }
 
 impl DocumentEncoder<'_> {
@@ -39,11 +43,15 @@ impl DocumentEncoder<'_> {
         let mut documents = Vec::with_capacity(batch.documents.len());
         for PlacedDocument { document, place, shard } in batch.documents {
             let stopped = interrupt.load(Ordering::SeqCst);
-            let examples =
-                if stopped { Err(TokenizerError::Interrupted.into()) } else { self.examples(&document) };
+            let held_out = document.is_held_out(self.options.held_out);
+            let kept = if held_out { shard < self.opening } else { shard >= self.made };
+            let examples = match kept {
+                _ if stopped => Err(TokenizerError::Interrupted.into()),
+                true => self.examples(&document),
+                false => Ok(Vec::new()),
+            };
             match examples {
                 Ok(examples) => {
-                    let held_out = document.is_held_out(self.options.held_out);
                     documents.push(EncodedDocument { document, shard, held_out, examples });
                 }
                 Err(fault) => {

@@ -24,6 +24,12 @@ impl BufferedFile {
         self.file.write_all(bytes).map_err(write_error(self.name))
     }
 
+    /// Writes what is buffered, and notes that `step` shards are there.
+    pub(super) fn note(&mut self, step: u64, state: &serde_json::Value) -> Result<(), BuildError> {
+        let flushed = self.file.flush();
+        flushed.and_then(|()| self.file.get_mut().note(step, state)).map_err(write_error(self.name))
+    }
+
     pub(super) fn finish(self) -> Result<(), BuildError> {
         let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error);
         file.and_then(RowsFile::finish).map_err(write_error(self.name))

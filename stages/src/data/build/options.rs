@@ -3,7 +3,7 @@
 use fmflow_engine::pipeline::config::{SpecialNames, TokenCap};
 
 use super::error::{BuildError, options_error};
-use super::shard_counts::ShardCounts;
+use super::shard_counts::{RowsProgress, ShardCounts};
 use crate::data::chat::AnswerRoom;
 use crate::data::packing::{MAX_LENGTH, Packing};
 use crate::data::rows::ShardsSummary;
@@ -48,6 +48,8 @@ pub(crate) struct BuiltShards<'a> {
     pub plan: &'a ShardPlan,
     /// Whether only the first ones are built, as the plan of a window.
     pub window: bool,
+    /// What an earlier run has made of them.
+    pub made: Option<&'a RowsProgress>,
 }
 
 impl BuiltShards<'_> {

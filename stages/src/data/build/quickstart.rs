@@ -63,7 +63,7 @@ fn rows(read: &Read, options: &RowsOptions) -> (RowsSummary, tempfile::TempDir) 
     let placed =
         read.clone().into_iter().map(|document| Ok(PlacedDocument { document, place: None, shard: 0 }));
     let plan = ShardPlan::new(&[1], 1);
-    let shards = BuiltShards { plan: &plan, window: false };
+    let shards = BuiltShards { plan: &plan, window: false, made: None };
     let never = AtomicBool::new(false);
     let summary = build_rows(placed, &DATA.2, options, &shards, &mut files, 2, &never).unwrap();
     (summary, files.collect().save())

@@ -8,13 +8,16 @@ use super::super::corpus::Chat;
 use super::super::corpus::read_all;
 use super::super::packing::{Packing, PositionRole};
 use super::super::rows::tests::Memory;
-use super::super::rows::{HELD_OUT_RECORDS, RECORDS, Rows, Split};
+use super::super::rows::{HELD_OUT_RECORDS, Rows, RowsFile, Split};
 use super::super::shards::ShardPlan;
 use super::super::tokenizer::TokenizerError;
 use super::super::tokenizer::tests::small;
 use super::tokenizer_texts::select_training_texts;
 use super::*;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::rc::Rc;
 
 fn wanted(packing: Packing) -> RowsOptions {
     RowsOptions {
@@ -69,7 +72,7 @@ fn build_all(
     interrupt: &AtomicBool,
 ) -> Result<RowsSummary, BuildError> {
     let plan = ShardPlan::new(&[1], 1);
-    let shards = BuiltShards { plan: &plan, window: false };
+    let shards = BuiltShards { plan: &plan, window: false, made: None };
     build_rows(placed, &small(), options, &shards, files, threads, interrupt)
 }
 
@@ -401,7 +404,7 @@ fn plan_of_shards() -> ShardPlan {
 #[test]
 fn every_shard_can_be_made_again_alone() {
     let plan = plan_of_shards();
-    let shards = BuiltShards { plan: &plan, window: false };
+    let shards = BuiltShards { plan: &plan, window: false, made: None };
     let stop = AtomicBool::new(false);
     // Long enough for every document.
     let long = |packing| RowsOptions { length: 256, ..wanted(packing) };
@@ -443,7 +446,7 @@ fn only_the_first_shards_are_held_out_with_and_without_a_window() {
         let mut files = Memory::default();
         let end = if window { plan.opening() } else { plan.len() };
         let placed = in_shards().into_iter().filter(|placed| placed.shard < end).map(Ok);
-        let shards = BuiltShards { plan: &plan, window };
+        let shards = BuiltShards { plan: &plan, window, made: None };
         let summary = build_rows(placed, &small(), &options, &shards, &mut files, 2, &stop).unwrap();
         (summary, files.collect().0)
     };
@@ -467,4 +470,81 @@ fn only_the_first_shards_are_held_out_with_and_without_a_window() {
     let rows = whole.shards.rows.unwrap();
     assert_eq!(rows[..3].iter().sum::<u64>(), whole.shards.opening_rows);
     assert_eq!(rows.iter().sum::<u64>(), whole.train.rows);
+}
+
+/// What was noted: what was made then, and the bytes of the training rows at that time.
+type Notes = Rc<RefCell<Vec<(RowsProgress, usize)>>>;
+
+/// A sink whose file of training rows begins with what an earlier run made, and notes what is made.
+struct KeptRows<'a> {
+    memory: &'a mut Memory,
+    before: Vec<u8>,
+    notes: Notes,
+}
+
+struct KeptFile(Box<dyn RowsFile>, usize, Notes);
+
+impl FileSink for KeptRows<'_> {
+    fn file(&mut self, name: &str) -> std::io::Result<Box<dyn RowsFile>> {
+        let mut file = self.memory.file(name)?;
+        if name != RECORDS {
+            return Ok(file);
+        }
+        file.write_all(&self.before)?;
+        Ok(Box::new(KeptFile(file, self.before.len(), self.notes.clone())))
+    }
+}
+
+impl Write for KeptFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.1 += bytes.len();
+        self.0.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl RowsFile for KeptFile {
+    fn note(&mut self, step: u64, state: &serde_json::Value) -> std::io::Result<()> {
+        let made: RowsProgress = serde_json::from_value(state.clone()).unwrap();
+        assert_eq!(made.shards() as u64, step);
+        self.2.borrow_mut().push((made, self.1));
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> std::io::Result<()> {
+        self.0.finish()
+    }
+}
+
+#[test]
+fn rows_go_on_behind_every_shard_with_the_same_bytes() {
+    let (plan, stop) = (plan_of_shards(), AtomicBool::new(false));
+    let long = |packing| RowsOptions { length: 256, ..wanted(packing) };
+    let cap = Some(TokenCap { tokens: 4000, may_end_before: false });
+    for options in [Packing::Concat, Packing::FirstFit]
+        .into_iter()
+        .flat_map(|packing| [long(packing), RowsOptions { cap, ..long(packing) }])
+    {
+        let build = |made: Option<&RowsProgress>, before: &[u8]| {
+            let (mut memory, notes) = (Memory::default(), Notes::default());
+            let shards = BuiltShards { plan: &plan, window: false, made };
+            let placed = in_shards().into_iter().map(Ok);
+            let mut sink = KeptRows { memory: &mut memory, before: before.to_vec(), notes: notes.clone() };
+            let summary = build_rows(placed, &small(), &options, &shards, &mut sink, 2, &stop).unwrap();
+            let notes = notes.take();
+            (summary, memory.collect().0, notes)
+        };
+        let (summary, files, notes) = build(None, &[]);
+        assert!(notes.len() >= if options.cap.is_some() { 2 } else { 10 }, "{}", notes.len());
+        for (made, bytes) in &notes {
+            assert!(made.is_possible(11) && !made.is_possible(made.shards()));
+            let (again, others, later) = build(Some(made), &files[RECORDS][..*bytes]);
+            assert_eq!((&again, &others), (&summary, &files), "behind shard {}", made.shards());
+            assert_eq!(later[..], notes[made.shards()..]);
+        }
+    }
 }

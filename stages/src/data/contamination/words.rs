@@ -1,30 +1,37 @@
 //! Runs of words, found in a text by a rolling hash.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Most runs of one benchmark. Their words are kept too, so memory grows with their length.
-const MAX_RUNS: usize = 1 << 21;
+/// Most runs of one comparison: 256 MiB, and their texts.
+const MAX_RUNS: usize = 1 << 24;
+
+/// Most bytes of their texts, in lower case.
+const MAX_TEXT_BYTES: usize = 1 << 30;
 
 /// The base of the rolling hash: odd, so that multiplying by it loses nothing.
 const BASE: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// A run of words of a benchmark.
+/// A run of words that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct Run<'r> {
     /// The words, in lower case, with blanks between them.
-    pub words: Box<str>,
-    /// The record of the benchmark that has it, from 0.
+    pub words: &'r str,
+    /// The record that has it, from 0.
     pub record: u64,
 }
 
-/// All runs of a benchmark.
+/// All runs of some texts.
 #[derive(Debug)]
 pub(super) struct RunIndex {
     /// Words in a run.
     length: usize,
-    runs: HashMap<u64, Vec<Run>>,
-    count: usize,
+    /// The words of all texts in lower case, each with a blank behind it.
+    words: String,
+    /// Where in `words` the texts of each record begin.
+    records: Vec<(usize, u64)>,
+    /// The hash of each run, and where in `words` it begins; sorted, and each run once, when all texts are added.
+    runs: Vec<(u64, u32)>,
     /// A bit for some digits of each hash: most words of a text need no look-up. Its length is a power of two.
     bits: Vec<u64>,
 }
@@ -57,10 +64,10 @@ impl<'t> Window<'t> {
         (self.words.len() == self.length).then_some(self.hash)
     }
 
-    /// The last words, in lower case.
-    fn run(&self) -> String {
+    /// Whether the last words are those of a run.
+    fn is(&self, run: &str) -> bool {
         let words = self.words.iter().map(|(_, word)| self.text[word.clone()].to_lowercase());
-        words.collect::<Vec<_>>().join(" ")
+        words.eq(run.split(' '))
     }
 }
 
@@ -87,7 +94,7 @@ fn split_words(text: &str) -> impl Iterator<Item = Range<usize>> {
 
 impl RunIndex {
     pub(super) fn new(length: usize) -> Self {
-        Self { length, runs: HashMap::new(), count: 0, bits: vec![0] }
+        Self { length, words: String::new(), records: Vec::new(), runs: Vec::new(), bits: vec![0] }
     }
 
     /// Adds the runs of a text of a record. Whether it has any.
@@ -96,37 +103,46 @@ impl RunIndex {
     /// If there are too many.
     pub(super) fn add(&mut self, text: &str, record: u64) -> Result<bool, String> {
         let mut window = Window::new(text, self.length);
-        let mut any = false;
+        let before = self.runs.len();
+        self.records.push((self.words.len(), record));
+        // Where each of the last words begins.
+        let mut starts = VecDeque::with_capacity(self.length);
         for word in split_words(text) {
+            starts.push_back(self.words.len());
+            self.words.push_str(&text[word.clone()].to_lowercase());
+            self.words.push(' ');
             let Some(hash) = window.push(word) else { continue };
-            any = true;
-            let same = self.runs.entry(hash).or_default();
-            let words = window.run();
-            if same.iter().all(|run| *run.words != *words) {
-                same.push(Run { words: words.into(), record });
-                self.count += 1;
-            }
-            if self.count > MAX_RUNS {
-                return Err(format!("it has more than {MAX_RUNS} runs of {} words; divide it", self.length));
+            let start = starts.pop_front().expect("a run has a word");
+            self.runs.push((hash, u32::try_from(start).expect("the texts are bounded")));
+            if self.runs.len() > MAX_RUNS || self.words.len() > MAX_TEXT_BYTES {
+                return Err(format!(
+                    "there are more than {MAX_RUNS} runs of {} words to look for; take fewer texts",
+                    self.length
+                ));
             }
         }
-        Ok(any)
+        Ok(self.runs.len() > before)
     }
 
     /// Prepares the look-up, once all texts are added.
     pub(super) fn finish(&mut self) {
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.sort_unstable();
+        // Of equal runs the first one stays. Others with the same hash are rare, and may lie between them.
+        runs.dedup_by(|next, kept| next.0 == kept.0 && self.run_at(next.1) == self.run_at(kept.1));
+        runs.shrink_to_fit();
         // Sixteen bits for each run leave one in sixteen of the words of a text to the look-up.
-        self.bits = vec![0; (self.count / 4 + 1).next_power_of_two()];
+        self.bits = vec![0; (runs.len() / 4 + 1).next_power_of_two()];
         let words = self.bits.len();
-        let mut set = |hash: &u64| {
+        for (hash, _) in &runs {
             let (word, bit) = place_bit(*hash, words);
             self.bits[word] |= bit;
-        };
-        self.runs.keys().for_each(&mut set);
+        }
+        self.runs = runs;
     }
 
-    /// The first run of the benchmark in `text`.
-    pub(super) fn find(&self, text: &str) -> Option<&Run> {
+    /// The first run of the texts in `text`.
+    pub(super) fn find(&self, text: &str) -> Option<Run<'_>> {
         let mut window = Window::new(text, self.length);
         split_words(text).find_map(|word| {
             let hash = window.push(word)?;
@@ -134,10 +150,23 @@ impl RunIndex {
             if self.bits[word] & bit == 0 {
                 return None;
             }
-            let same = self.runs.get(&hash)?;
-            let words = window.run();
-            same.iter().find(|run| *run.words == *words)
+            let first = self.runs.partition_point(|(other, _)| *other < hash);
+            let same = self.runs[first..].iter().take_while(|(other, _)| *other == hash);
+            let found = same.map(|(_, start)| *start).find(|start| window.is(self.run_at(*start)))?;
+            Some(Run { words: self.run_at(found), record: self.record_at(found) })
         })
+    }
+
+    /// The words of the run that begins there.
+    fn run_at(&self, start: u32) -> &str {
+        let rest = &self.words[start as usize..];
+        let (end, _) = rest.match_indices(' ').nth(self.length - 1).expect("a blank is behind every word");
+        &rest[..end]
+    }
+
+    fn record_at(&self, start: u32) -> u64 {
+        let behind = self.records.partition_point(|(begin, _)| *begin <= start as usize);
+        self.records[behind - 1].1
     }
 }
 

@@ -7,9 +7,9 @@ use fmflow_engine::documents::{
     Document, DocumentParser, ParsedDocument, ParsedRecord, RecordPlace, RecordReader,
 };
 use fmflow_engine::error::Failure;
-use fmflow_engine::text::display::count_noun;
 
 use super::CorpusError;
+use super::left_out::LeftOut;
 use super::open::place_fault;
 
 /// Records that are read ahead of the document that is awaited.
@@ -17,9 +17,6 @@ const AHEAD: usize = 256;
 
 /// Largest share of contents that may be missing.
 const MOST_MISSING: f64 = 0.01;
-
-/// From this many contents on, a share that is too large ends the reading at once.
-const ENOUGH_CONTENTS: u64 = 10_000;
 
 /// As many contents may be missing in a part of a dataset, however small it is: there are too few for a share.
 const FEW_MISSING: u64 = 10;
@@ -143,8 +140,7 @@ impl RecordsAhead {
 /// Counts contents that are missing, and compares their share with the largest that is allowed.
 #[derive(Debug, Default)]
 pub(super) struct MissingContents {
-    contents: u64,
-    missing: u64,
+    contents: LeftOut,
     /// The addresses of the first ones.
     first: Vec<String>,
 }
@@ -152,26 +148,25 @@ pub(super) struct MissingContents {
 impl MissingContents {
     /// Counts a content that is here.
     pub(super) fn count(&mut self) {
-        self.contents += 1;
+        self.contents.keep();
     }
 
     /// Leaves out a record whose content is missing.
     pub(super) fn miss(&mut self, address: &str) -> Result<(), CorpusError> {
-        self.contents += 1;
-        self.missing += 1;
+        self.contents.leave();
         if self.first.len() < NAMED {
             self.first.push(address.to_owned());
         }
-        if self.contents < ENOUGH_CONTENTS { Ok(()) } else { self.check(false) }
+        if self.contents.are_enough() { self.check(false) } else { Ok(()) }
     }
 
     /// Refuses a share that is too large; in a part of a dataset it may be larger if only a few are missing.
     pub(super) fn check(&self, partial: bool) -> Result<(), CorpusError> {
-        let few = partial && self.missing <= FEW_MISSING;
-        if few || self.missing as f64 <= MOST_MISSING * self.contents as f64 {
+        let few = partial && self.contents.left <= FEW_MISSING;
+        if few || !self.contents.is_over(MOST_MISSING) {
             return Ok(());
         }
-        let more = if self.missing > NAMED as u64 { ", ..." } else { "" };
+        let more = if self.contents.left > NAMED as u64 { ", ..." } else { "" };
         Err(CorpusError::TooManyMissing {
             text: self.share(),
             first: format!("{}{more}", self.first.join(", ")),
@@ -179,13 +174,8 @@ impl MissingContents {
     }
 
     fn share(&self) -> String {
-        let percent = 100.0 * self.missing as f64 / self.contents.max(1) as f64;
-        let verb = if self.missing == 1 { "is" } else { "are" };
-        format!(
-            "{} of {} ({percent:.3} %) {verb} missing",
-            self.missing,
-            count_noun(self.contents, "content")
-        )
+        let verb = if self.contents.left == 1 { "is" } else { "are" };
+        format!("{} {verb} missing", self.contents.describe("content"))
     }
 
     /// What is missing; `None` if nothing is.
@@ -200,7 +190,9 @@ mod tests {
     use super::*;
 
     fn check(missing: u64, contents: u64, partial: bool) -> bool {
-        MissingContents { contents, missing, first: Vec::new() }.check(partial).is_ok()
+        MissingContents { contents: LeftOut { all: contents, left: missing }, first: Vec::new() }
+            .check(partial)
+            .is_ok()
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub(crate) enum CorpusError {
     },
     /// The dataset has more different documents than can be compared.
     #[error(
-        "the dataset has more than {most} different documents, too many for `duplicates \"drop\"`; divide it into several datasets"
+        "there are more than {most} different documents, too many for `duplicates \"drop\"`; divide the dataset into several"
     )]
     TooManyDocuments {
         /// How many can be compared.

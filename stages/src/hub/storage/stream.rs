@@ -64,6 +64,11 @@ impl ObjectStream {
         &self.shared.bucket
     }
 
+    /// Whether the environment forbids the network.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.shared.client.offline
+    }
+
     /// Asks for an object.
     pub(crate) fn ask(&mut self, key: &str) {
         self.shared.lock().asked.push_back((self.asked, key.to_owned()));

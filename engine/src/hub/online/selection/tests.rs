@@ -124,5 +124,5 @@ fn a_list_that_no_lock_file_holds_is_refused() {
     let names: Vec<String> = (0..=MOST_SELECTED).map(|at| format!("{at}.jsonl")).collect();
     let all = files(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let why = choose(&lay_out_folders(None, &all), &asked(None, None, None)).unwrap_err();
-    assert!(why.starts_with("4001 files of `o/d` are chosen, but a lock file holds 4000"), "{why}");
+    assert!(why.starts_with("200001 files of `o/d` are chosen, but a lock file holds 200000"), "{why}");
 }

@@ -1,0 +1,150 @@
+//! Texts that must not be in a dataset: benchmarks, and held-out documents, which are chosen by their hash and so are known before any
+//! rows are made.
+
+use std::io::Write;
+use std::path::Path;
+
+use fmflow_engine::documents::Document;
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::{ComparedTexts, ContaminationCheck, RowsConfig};
+use fmflow_engine::pipeline::stage::Stage;
+use fmflow_engine::run::execute::Job;
+use fmflow_engine::store::ArtifactWriter;
+use fmflow_engine::text::escape::escape_line;
+use serde::{Deserialize, Serialize};
+
+use super::open::{open_documents, plan_shards, remove_kept_contents};
+use crate::data::build::BuildError;
+use crate::data::contamination::{Contamination, ContaminationError, TextSet, list_document_texts};
+use crate::data::corpus::Patience;
+use crate::failure::{input_failure, stage_failure};
+use crate::job::{explain_build_error, find_some_files, find_source, remove_downloads};
+
+/// Name of the file that keeps held-out documents for the shards of a window: other datasets are read only once.
+const COMPARED: &str = "compared.jsonl";
+
+/// A line of [`COMPARED`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptText {
+    /// The number of the comparison in the dataset.
+    check: usize,
+    /// The number of the held-out document.
+    record: u64,
+    text: String,
+}
+
+/// Reads what a dataset is compared with. Held-out documents are also written to [`COMPARED`] of `keep`.
+///
+/// # Errors
+/// If a file of them cannot be read, or has nothing to compare.
+pub(crate) fn read_compared(
+    job: &Job<'_>,
+    config: &RowsConfig,
+    mut keep: Option<&mut ArtifactWriter>,
+) -> Result<Contamination, Failure> {
+    let held = |check: &ContaminationCheck| matches!(check.texts, ComparedTexts::HeldOut { .. });
+    let checks = &config.dataset.contamination;
+    let keep = keep.as_mut().filter(|_| checks.iter().any(held));
+    let mut file = keep.map(|writer| writer.file(COMPARED)).transpose()?;
+    let mut sets = Vec::new();
+    for (number, check) in checks.iter().enumerate() {
+        sets.push(match &check.texts {
+            ComparedTexts::Benchmark { source } => read_benchmark(job.stage, check, source)?,
+            ComparedTexts::HeldOut { dataset } => {
+                read_held_out(job, config, check, dataset, |record, text| {
+                    let Some(file) = &mut file else { return Ok(()) };
+                    let kept = KeptText { check: number, record, text: text.to_owned() };
+                    let mut line = serde_json::to_vec(&kept).map_err(stage_failure)?;
+                    line.push(b'\n');
+                    file.write_all(&line).map_err(stage_failure)
+                })?
+            }
+        });
+    }
+    if let Some(file) = file {
+        file.finish()?;
+    }
+    Ok(Contamination::new(sets))
+}
+
+/// The same for a shard of a window, from the folder of its plan.
+///
+/// # Errors
+/// If a benchmark cannot be read, or the plan has no such file.
+pub(crate) fn read_kept_compared(
+    stage: &Stage,
+    config: &RowsConfig,
+    plan: &Path,
+) -> Result<Contamination, Failure> {
+    let mut sets = Vec::new();
+    let mut kept = None;
+    for (number, check) in config.dataset.contamination.iter().enumerate() {
+        sets.push(match &check.texts {
+            ComparedTexts::Benchmark { source } => read_benchmark(stage, check, source)?,
+            ComparedTexts::HeldOut { .. } => {
+                let text = match &kept {
+                    Some(text) => text,
+                    None => kept.insert(std::fs::read_to_string(plan.join(COMPARED)).map_err(stage_failure)?),
+                };
+                let mut set = TextSet::new(check.clone());
+                for line in text.lines() {
+                    let line: KeptText = serde_json::from_str(line).map_err(stage_failure)?;
+                    if line.check == number {
+                        set.add(&line.text, line.record).map_err(refuse_texts)?;
+                    }
+                }
+                set.finish().map_err(refuse_texts)?
+            }
+        });
+    }
+    Ok(Contamination::new(sets))
+}
+
+fn read_benchmark(stage: &Stage, check: &ContaminationCheck, source: &str) -> Result<TextSet, Failure> {
+    TextSet::of_files(check.clone(), &find_source(stage, source)?.files).map_err(refuse_texts)
+}
+
+fn refuse_texts(error: ContaminationError) -> Failure {
+    input_failure(error, "check `contamination` of the dataset")
+}
+
+/// Reads the held-out documents of a dataset that are in its rows: those of its first shards. `keep` gets each text of them.
+fn read_held_out(
+    job: &Job<'_>,
+    config: &RowsConfig,
+    check: &ContaminationCheck,
+    name: &str,
+    mut keep: impl FnMut(u64, &str) -> Result<(), Failure>,
+) -> Result<TextSet, Failure> {
+    let dataset = config.dataset_called(name).expect("rows have the datasets that they are compared with");
+    let source = find_source(job.stage, name)?;
+    let plan = plan_shards(source, config)?;
+    let numbers = 0..plan.files(plan.opening() - 1).end;
+    let files = find_some_files(job, source, numbers)?;
+    job.report.note(&format!("the held-out documents of `{}` are looked for first", escape_line(name)));
+    let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
+    let mut documents = open_documents(job, dataset, files.clone(), patience)?.of_a_part();
+    let mut set = TextSet::new(check.clone());
+    let fault = |error| explain_build_error(job, BuildError::from(error), &format!("check dataset `{name}`"));
+    let mut record = 0;
+    for document in documents.by_ref() {
+        crate::job::check_interrupt(job)?;
+        let document: Document = document.map_err(fault)?;
+        if !document.is_held_out(dataset.held_out) {
+            continue;
+        }
+        for text in list_document_texts(&document) {
+            set.add(text, record).map_err(refuse_texts)?;
+            keep(record, text)?;
+        }
+        record += 1;
+    }
+    drop(documents);
+    // The dataset itself is read next.
+    if name != config.dataset.name {
+        remove_kept_contents(job, dataset, &files)?;
+        remove_downloads(job, source, &files)?;
+    }
+    set.finish().map_err(refuse_texts)
+}

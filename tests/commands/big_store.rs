@@ -1,0 +1,120 @@
+//! A second run on a store of 100 GiB reads little of it, through the binary. The files are sparse.
+
+#![cfg(feature = "cpu")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::common::Project;
+
+const PIPELINE: &str = r#"pipeline "w" seed=5
+dataset "a" from="a.txt" format="text" documents="lines" held-out="10%"
+tokenizer "t" kind="byte-level-bpe" vocabulary=320 { dataset "a" }
+rows "r" tokenizer="t" length=64 packing="concat"
+mixture "m" { dataset "a" }
+random-init "i" tokenizer="t" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
+train "ar" from="i" {
+    data rows="r" mixture="m"
+    objective "autoregressive"
+    attention "causal"
+    batch rows=4
+    learning-rate peak=1e-2 final=1e-3 shape="cosine"
+    steps 2
+}
+"#;
+
+const MEASURED: &str = "evaluate \"e\" { checkpoint \"ar\"; held-out dataset=\"a\" }\n";
+
+const CHUNK: u64 = 16 << 20;
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// Lets an artifact of rows have so many more bytes of rows, which are holes, with everything that says so.
+fn grow(folder: &Path, bytes: u64) {
+    let rows = folder.join("rows.bin");
+    let about = folder.join("rows.json");
+    let mut summary: Value = serde_json::from_slice(&fs::read(&about).unwrap()).unwrap();
+    let before = fs::metadata(&rows).unwrap().len();
+    let record = before / summary["train"]["rows"].as_u64().unwrap();
+    let count = (before + bytes) / record;
+    let size = count * record;
+    fs::set_permissions(&rows, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::File::options().write(true).open(&rows).unwrap().set_len(size).unwrap();
+    summary["train"]["rows"] = count.into();
+    summary["shards"]["rows"] = json!([count]);
+    let text = serde_json::to_vec_pretty(&summary).unwrap();
+    write(&about, &text);
+    let digest = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
+    let mut first = Vec::new();
+    fs::File::open(&rows).unwrap().take(CHUNK).read_to_end(&mut first).unwrap();
+    let hole = digest(&vec![0; CHUNK as usize]);
+    let mut chunks = vec![hole; (size / CHUNK) as usize];
+    chunks[0] = digest(&first);
+    chunks.push(digest(&vec![0; (size % CHUNK) as usize]));
+    let path = folder.join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for file in manifest["files"].as_array_mut().unwrap() {
+        match file["name"].as_str().unwrap() {
+            // Nobody reads the digest of the whole but `verify`.
+            "rows.bin" => (file["size"], file["chunks"]) = (size.into(), json!(chunks)),
+            "rows.json" => {
+                let digest = digest(&text);
+                (file["size"], file["chunks"]) = (text.len().into(), json!([digest]));
+                file["blake3"] = digest.into();
+            }
+            _ => {}
+        }
+    }
+    manifest["root"] = "".into();
+    let unsigned = serde_json::to_string_pretty(&manifest).unwrap();
+    let body = unsigned.strip_suffix("\"\"\n}").expect("the root comes last");
+    write(&path, format!("{body}\"{}\"\n}}\n", digest(body.as_bytes())).as_bytes());
+}
+
+/// Bytes that a program has read until its end, from files and otherwise.
+fn count_read_bytes(mut child: Child) -> u64 {
+    let folder = format!("/proc/{}", child.id());
+    loop {
+        let stat = fs::read_to_string(format!("{folder}/stat")).unwrap();
+        if stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z') {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let io = fs::read_to_string(format!("{folder}/io")).unwrap();
+    let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap();
+    assert!(child.wait().unwrap().success());
+    read
+}
+
+#[test]
+fn a_second_run_on_a_store_of_100_gib_reads_little_of_it() {
+    let project = Project::empty();
+    let line = |i: usize| format!("line {i} of this text says {} and {}\n", i * 7 % 13, i * i % 29);
+    project.write("a.txt", &(0..600).map(line).collect::<String>());
+    project.write("tiny.kdl", PIPELINE);
+    project.fmflow(&["run", "tiny.kdl"]).ok();
+    grow(&project.artifact("r/a"), 100 << 30);
+    let most = 64 << 20;
+    // Nothing to do, and a stage that reads held-out rows beside the large file.
+    let read = count_read_bytes(project.spawn(&["run", "tiny.kdl"]));
+    assert!(read < most, "{read}");
+    project.write("tiny.kdl", &format!("{PIPELINE}{MEASURED}"));
+    let read = count_read_bytes(project.spawn(&["run", "tiny.kdl"]));
+    assert!(read < most, "{read}");
+    project.fmflow(&["run", "tiny.kdl"]).ok().says("nothing to do");
+    for command in ["plan", "status", "why"] {
+        let read = count_read_bytes(project.spawn(&[command, "tiny.kdl"]));
+        assert!(read < most, "{command}: {read}");
+    }
+}

@@ -107,6 +107,8 @@ pub struct ServiceRequest {
     pub samples: usize,
     /// Seed of the draws.
     pub seed: Option<u64>,
+    /// Whether the customer wants the law of every token, and how many of the most probable tokens with it.
+    pub laws: Option<usize>,
 }
 
 /// Why a request is not answered.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::run::text::TextCustomer;
-use fmflow_engine::run::text::{TextAnswer, TextStep};
+use fmflow_engine::run::text::{TextAnswer, TextStep, TokenLaw};
 use fmflow_engine::service::{ServiceRequest, StopFinder};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_blocking;
@@ -24,6 +24,8 @@ const MOST_WAITING: usize = 1024;
 pub(crate) enum Event {
     /// It is at work; its prompt has so many tokens.
     Begun(usize),
+    /// How probable the tokens of the next pieces of an answer were.
+    Laws(usize, Vec<TokenLaw>),
     /// The next piece of an answer.
     Piece(usize, String),
     /// What a pass wrote in the only answer of a request that is watched.
@@ -77,6 +79,8 @@ struct HttpCustomer {
     waiting: Arc<AtomicUsize>,
     stops: Vec<StopFinder>,
     wants_steps: bool,
+    /// How many of the most probable tokens are wanted with each law, if laws are.
+    laws: Option<usize>,
     failed: bool,
     /// Set when the server cuts all answers.
     cut: Arc<AtomicBool>,
@@ -103,6 +107,7 @@ pub(crate) async fn ask(
         waiting: waiting.clone(),
         stops: (0..request.samples).map(|_| StopFinder::new(stops.to_vec())).collect(),
         wants_steps,
+        laws: request.laws,
         failed: false,
         cut: state.cut.clone(),
         metrics: state.metrics.clone(),
@@ -157,6 +162,14 @@ impl TextCustomer for HttpCustomer {
             return self.fail(Failure { kind: FailureKind::Input, message, help: None });
         }
         self.tell(Event::Step(step.clone()));
+    }
+
+    fn wants_laws(&self) -> Option<usize> {
+        self.laws
+    }
+
+    fn weigh(&mut self, sample: usize, laws: Vec<TokenLaw>) {
+        self.tell(Event::Laws(sample, laws));
     }
 
     fn goes_on(&mut self, sample: usize) -> bool {

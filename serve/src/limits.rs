@@ -37,6 +37,9 @@ impl Limits {
 /// Stop strings of a request, and bytes of each.
 pub(crate) const STOPS: (usize, usize) = (16, 256);
 
+/// Most probable tokens that are told of each place.
+pub(crate) const RANKED: u64 = 20;
+
 /// Turns of a conversation.
 pub(crate) const TURNS: usize = 4096;
 

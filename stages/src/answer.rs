@@ -3,6 +3,7 @@
 
 mod answering;
 mod choose;
+mod laws;
 mod listening;
 mod open_text;
 mod orders;

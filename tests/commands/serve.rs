@@ -250,6 +250,71 @@ fn many_clients_at_once_get_the_bytes_of_generate() {
 }
 
 #[test]
+fn log_probabilities_are_those_of_the_law_at_any_concurrency() {
+    let server = Server::start(&["tiny.kdl", "ar", "tiny.kdl", "sft"]);
+    let drawn = json!({"model": "ar", "prompt": "The river", "max_tokens": 20, "temperature": 1, "top_p": 0.9,
+        "logprobs": 4, "n": 2, "seed": 5});
+    let turns = json!({"model": "ar", "messages": [{"role": "user", "content": "first: a b c"}], "max_tokens": 12,
+        "logprobs": true, "top_logprobs": 2});
+    let ask = |path: &str, body: &Value| -> Vec<Value> {
+        let whole = server.ask(path, body)["choices"].as_array().unwrap().clone();
+        let whole: Vec<Value> = whole.iter().map(|choice| choice["logprobs"].clone()).collect();
+        let list = if body["messages"].is_null() { "token_logprobs" } else { "content" };
+        let mut pieces = vec![Vec::new(); whole.len()];
+        for event in server.stream(path, body.clone()) {
+            let choice = &event["choices"][0];
+            let new = choice["logprobs"][list].as_array().into_iter().flatten().cloned();
+            pieces[usize::try_from(choice["index"].as_u64().unwrap()).unwrap()].extend(new);
+        }
+        for (pieces, whole) in pieces.iter().zip(&whole) {
+            assert_eq!(&json!(pieces), &whole[list], "{body}");
+        }
+        whole
+    };
+    let (text, chat) = ("/v1/completions", "/v1/chat/completions");
+    let alone = (ask(text, &drawn), ask(chat, &turns));
+    std::thread::scope(|scope| {
+        for round in 0..6 {
+            let (ask, alone, drawn, turns) = (&ask, &alone, &drawn, &turns);
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(5 * round));
+                assert!(ask(text, drawn) == alone.0 && ask(chat, turns) == alone.1);
+            });
+        }
+    });
+    for laws in &alone.0 {
+        for (token, (top, own)) in laws["tokens"].as_array().unwrap().iter().zip(
+            laws["top_logprobs"].as_array().unwrap().iter().zip(laws["token_logprobs"].as_array().unwrap()),
+        ) {
+            assert_eq!(&top[token.as_str().unwrap()], own);
+            assert!(top.as_object().unwrap().len() >= 4 && own.as_f64().unwrap() < 0.0);
+        }
+    }
+    // Greedy: each token is the most probable one, and the tokens are the text.
+    let plain = json!({"model": "ar", "prompt": "The river", "max_tokens": 20, "logprobs": 1});
+    let choice = server.ask(text, &plain)["choices"][0].clone();
+    let list = |name: &str| choice["logprobs"][name].as_array().unwrap().clone();
+    let tokens: String = list("tokens").iter().map(|token| token.as_str().unwrap().to_owned()).collect();
+    assert_eq!(tokens, choice["text"].as_str().unwrap());
+    let starts = list("tokens").into_iter().scan(0, |letters, token| {
+        let start = *letters;
+        *letters += token.as_str().unwrap().chars().count();
+        Some(json!(start))
+    });
+    assert_eq!(starts.collect::<Vec<_>>(), list("text_offset"));
+    for law in alone.1[0]["content"].as_array().unwrap() {
+        assert_eq!(
+            (&law["token"], &law["logprob"]),
+            (&law["top_logprobs"][0]["token"], &law["top_logprobs"][0]["logprob"])
+        );
+    }
+    let told = server.refuse(text, &json!({"model": "sft", "prompt": "The", "max_tokens": 4, "logprobs": 1}));
+    assert!(told.contains("this sampler has none"), "{told}");
+    let single = json!({"model": "sft", "prompt": "The", "max_tokens": 4, "logprobs": 1, "block": 1});
+    assert_eq!(server.ask(text, &single)["choices"][0]["logprobs"]["tokens"].as_array().unwrap().len(), 4);
+}
+
+#[test]
 fn what_is_watched_is_the_answer() {
     let server = Server::start(&["tiny.kdl", "sft"]);
     assert!(

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::fault::Fault;
 use crate::fields::{Fields, shorten, unfit};
-use crate::limits::{STOPS, TURNS};
+use crate::limits::{RANKED, STOPS, TURNS};
 
 /// Which of the two forms of OpenAI's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,8 @@ impl Form {
     /// Fields of the task, for suggestions.
     fn task_fields(self) -> &'static [&'static str] {
         match self {
-            Self::Chat => &["messages"],
-            Self::Text => &["prompt", "suffix"],
+            Self::Chat => &["messages", "logprobs", "top_logprobs"],
+            Self::Text => &["prompt", "suffix", "logprobs"],
             Self::Watch => &["messages", "prompt", "suffix"],
         }
     }
@@ -77,6 +77,7 @@ pub(crate) fn parse_request(form: Form, body: &[u8], service: &dyn TextService) 
     let samples = fields.take_count("n", 1, MOST_SAMPLES as u64)?.unwrap_or(1);
     let stops = take_stops(&mut fields)?;
     let (stream, usage) = take_stream(&mut fields)?;
+    let laws = take_laws(&mut fields, form)?;
     let sampler = fields.take_text("sampler")?;
     let settings = fields.take_settings(service.sampler_fields())?;
     // It does not change an answer.
@@ -86,7 +87,7 @@ pub(crate) fn parse_request(form: Form, body: &[u8], service: &dyn TextService) 
     }
     fields.finish(&[KNOWN, form.task_fields()].concat())?;
     let samples = usize::try_from(samples).expect("a bounded number fits");
-    let request = ServiceRequest { model, kind, new_tokens, sampler, settings, samples, seed };
+    let request = ServiceRequest { model, kind, new_tokens, sampler, settings, samples, seed, laws };
     Ok(Asked { request, stops, stream, usage })
 }
 
@@ -95,7 +96,6 @@ fn list_neutral() -> Vec<(&'static str, Value)> {
     vec![
         ("frequency_penalty", json!(0)),
         ("presence_penalty", json!(0)),
-        ("logprobs", json!(false)),
         ("echo", json!(false)),
         ("best_of", json!(1)),
         ("logit_bias", json!({})),
@@ -189,6 +189,27 @@ fn take_length(fields: &mut Fields) -> Result<Option<u32>, Fault> {
     let length = fields.take_count("max_tokens", 1, most)?;
     let length = fields.take_count("max_completion_tokens", 1, most)?.or(length);
     Ok(length.map(|length| u32::try_from(length).expect("a bounded number fits")))
+}
+
+/// Whether the law of each token is wanted, and with how many of the most probable tokens.
+fn take_laws(fields: &mut Fields, form: Form) -> Result<Option<usize>, Fault> {
+    let count = |count: u64| usize::try_from(count).expect("a bounded number fits");
+    match form {
+        Form::Chat => {
+            let (wanted, top) =
+                (fields.take_flag("logprobs")?, fields.take_count("top_logprobs", 0, RANKED)?);
+            match (wanted, top.map_or(0, count)) {
+                (true, top) => Ok(Some(top)),
+                (false, 0) => Ok(None),
+                (false, _) => {
+                    Err(Fault::field("top_logprobs", "`top_logprobs` needs `\"logprobs\": true` beside it"))
+                }
+            }
+        }
+        Form::Text if fields.take_false("logprobs") => Ok(None),
+        Form::Text => Ok(fields.take_count("logprobs", 0, RANKED)?.map(count)),
+        Form::Watch => fields.take_neutral("logprobs", &json!(false)).map(|()| None),
+    }
 }
 
 fn take_stops(fields: &mut Fields) -> Result<Vec<String>, Fault> {

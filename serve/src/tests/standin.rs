@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::{FilterOrder, Prompt, PromptKind, Sampler, SamplerCache, SamplerKind};
-use fmflow_engine::run::text::{TextAnswer, TextModelFacts, TextStep, WrittenToken};
+use fmflow_engine::run::text::{TextAnswer, TextModelFacts, TextStep, TokenChance, TokenLaw, WrittenToken};
 use fmflow_engine::run::text::{TextCustomer, TextOrder, TextOrders};
 use fmflow_engine::service::{
     OrderQueue, QueueLoad, QueueRefusal, Refusal, ServedModel, ServiceRequest, TextService,
@@ -158,6 +158,17 @@ impl Talk {
                 let written =
                     WrittenToken { place: *said, id: Some(0), text: word.clone(), probability: 0.5 };
                 customer.see(sample, &TextStep { pass: *said + 1, written: vec![written] });
+            }
+            if let Some(count) = customer.wants_laws() {
+                let chance = |text: &str, log_probability| TokenChance {
+                    id: 0,
+                    text: text.to_owned(),
+                    bytes: Some(text.as_bytes().to_vec()),
+                    log_probability,
+                };
+                let top = (0..count).map(|rank| chance(&format!("{rank}"), -1.0 - rank as f64)).collect();
+                let law = TokenLaw { token: chance(word, -0.5), letters: word.chars().count(), top };
+                customer.weigh(sample, vec![law]);
             }
             customer.hear(sample, word);
             *said += 1;

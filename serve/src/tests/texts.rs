@@ -92,6 +92,41 @@ fn several_answers_and_gaps() {
 }
 
 #[test]
+fn log_probabilities_come_with_their_tokens_whole_and_in_pieces() {
+    let server = Running::start(Limits::USUAL);
+    let turns = r#"{"messages":[{"role":"user","content":"ä b"}],"logprobs":true,"top_logprobs":2"#;
+    let body = server.post("/v1/chat/completions", &format!("{turns}}}")).json();
+    let laws = &body["choices"][0]["logprobs"]["content"];
+    let word = |text: &str, log: f64| json!({"token": text, "logprob": log, "bytes": text.as_bytes()});
+    let told = |text: &str| {
+        let mut told = word(text, -0.5);
+        told["top_logprobs"] = json!([word("0", -1.0), word("1", -2.0)]);
+        told
+    };
+    assert_eq!(laws, &json!([told("b "), told("ä ")]));
+    let events = server.post("/v1/chat/completions", &format!("{turns},\"stream\":true}}")).events();
+    let pieces = events.iter().filter_map(|event| event["choices"][0]["logprobs"]["content"].as_array());
+    assert_eq!(&json!(pieces.flatten().collect::<Vec<_>>()), laws);
+    let text = server.post("/v1/completions", r#"{"prompt":"ä b","n":2,"logprobs":1}"#).json();
+    for choice in text["choices"].as_array().unwrap() {
+        assert_eq!(
+            choice["logprobs"],
+            json!({"tokens": ["b ", "ä "], "token_logprobs": [-0.5, -0.5], "text_offset": [0, 2],
+                "top_logprobs": [{"0": -1.0, "b ": -0.5}, {"0": -1.0, "ä ": -0.5}]})
+        );
+    }
+    // A stop holds text back: the laws of its tokens come with what follows, and none is lost.
+    let stopped = r#"{"prompt":"a b c","stop":" a x","logprobs":0"#;
+    let events = server.post("/v1/completions", &format!("{stopped},\"stream\":true}}")).events();
+    let offsets = events.iter().filter_map(|event| event["choices"][0]["logprobs"]["text_offset"].as_array());
+    assert_eq!(json!(offsets.flatten().collect::<Vec<_>>()), json!([0, 2, 4]));
+    let whole = server.post("/v1/completions", &format!("{stopped}}}")).json();
+    assert_eq!(whole["choices"][0]["logprobs"]["text_offset"], json!([0, 2, 4]));
+    let none = server.post("/v1/completions", r#"{"prompt":"a","logprobs":false}"#).json();
+    assert_eq!(none["choices"][0]["logprobs"], Value::Null);
+}
+
+#[test]
 fn fields_that_mean_nothing_are_taken() {
     let server = Running::start(Limits::USUAL);
     let body = r#"{"prompt":"a","frequency_penalty":0.0,"presence_penalty":0,"logit_bias":null,"user":"u",

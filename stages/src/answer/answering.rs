@@ -116,8 +116,7 @@ fn answer_aloud(
     }
     let mut listening = Listening::new(tokenizer, request.prefix.len(), ends.clone(), &mut *listener);
     let mut completion = complete_watched(model, (0, request), &prompt.sampler, seed, &mut listening)?;
-    let text = tokenizer.decode(completion.until_end(&ends), false).map_err(stage_failure)?;
-    let stopped = listening.finish(&text).map_err(stage_failure)?;
+    let stopped = listening.finish(completion.until_end(&ends)).map_err(stage_failure)?;
     drop(listening);
     if let Some(settled) = stopped {
         completion.tokens.truncate(settled);

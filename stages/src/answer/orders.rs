@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{Prompt, PromptKind};
-use fmflow_engine::run::text::{TextAnswer, TextListener, TextStep};
+use fmflow_engine::run::text::{TextAnswer, TextListener, TextStep, TokenLaw};
 use fmflow_engine::run::text::{TextCustomer, TextOrder, TextOrders};
 
 use super::answering::{list_ends, read_answer};
@@ -40,6 +40,14 @@ impl TextListener for Delivery {
 
     fn see(&mut self, step: &TextStep) {
         self.customer.borrow_mut().see(self.sample, step);
+    }
+
+    fn wants_laws(&self) -> Option<usize> {
+        self.customer.borrow().wants_laws()
+    }
+
+    fn weigh(&mut self, laws: Vec<TokenLaw>) {
+        self.customer.borrow_mut().weigh(self.sample, laws);
     }
 }
 
@@ -126,9 +134,8 @@ fn finish(
     mut completion: Completion,
 ) -> Result<TextAnswer, Failure> {
     let prompt = listening.listener().prompt.clone();
-    let written = completion.until_end(&list_ends(model, &prompt)).to_vec();
-    let text = model.tokenizer()?.decode(&written, false).map_err(stage_failure)?;
-    let stopped = listening.finish(&text).map_err(stage_failure)?;
+    let written = completion.until_end(&list_ends(model, &prompt));
+    let stopped = listening.finish(written).map_err(stage_failure)?;
     if let Some(settled) = stopped {
         completion.tokens.truncate(settled);
     }

@@ -8,7 +8,7 @@ use crate::answer::choose_length;
 use crate::backbone::tests::tiny;
 use crate::backbone::{Attention, Backbone, Parameter, Qwen3Config, TimeConditioning};
 use crate::device;
-use crate::flow::sampler::{Ask, Canvas, Posterior};
+use crate::flow::sampler::{Ask, Canvas, Posterior, RankedLaw};
 use fmflow_engine::pipeline::config::{Certainty, FilterOrder};
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 
@@ -313,6 +313,85 @@ fn looking_on_changes_no_token() {
         let judged = choose_length(&model, (0, &request), 9..=9, &sampler, (3, 1)).unwrap();
         assert_eq!(judged.completion, alone.completions[0], "{kind:?}");
         assert!(judged.log_likelihood < 0.0 && judged.log_likelihood.is_finite());
+    }
+}
+
+/// The laws of written tokens, by the number of the canvas and the place.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct LawBook(std::collections::BTreeMap<(u64, usize), RankedLaw>);
+
+impl Onlooker for LawBook {
+    fn wants_laws(&self) -> Option<usize> {
+        Some(3)
+    }
+
+    fn ranked(&mut self, canvas: &Canvas, place: usize, law: RankedLaw) {
+        assert_eq!(canvas.tokens[place], law.token);
+        self.0.insert((canvas.number, place), law);
+    }
+}
+
+/// The log-probabilities of what may be written at `place` behind `text`, by a pass over nothing but that.
+fn compute_law(model: &Model, text: &[u32], next: bool) -> Vec<f64> {
+    let place = text.len();
+    let canvas = Canvas { tokens: [text, &[39]].concat(), editable: vec![false; place + 1], number: 0 };
+    let ask = Ask { canvas: &canvas, row: 0, places: &[place], t: 0.0, settled: 0 };
+    let attention = if next { Attention::Causal } else { model.attention() };
+    let shift = next || model.contract.shift;
+    let logits = BackbonePosterior::new(&model.backbone, attention, shift).logits(&[ask]).unwrap();
+    let all: f64 = logits[..39].iter().map(|logit| f64::from(*logit).exp()).sum();
+    logits[..39].iter().map(|logit| f64::from(*logit) - all.ln()).collect()
+}
+
+#[test]
+fn laws_are_those_of_a_pass_over_the_text_before_in_any_batch() {
+    let strides = {
+        let mut model = model(Attention::Causal, true);
+        model.contract.stride = Some(3);
+        model
+    };
+    let single = model(Attention::BlockCausal { block: 1 }, false);
+    let (next, drafted) = (SamplerKind::Autoregressive, SamplerKind::Speculative { stride: 3 });
+    for (model, kind, temperature) in [
+        (&strides, next, 1.0),
+        (&strides, drafted, 1.0),
+        (&strides, drafted, 0.0),
+        (&single, SamplerKind::Threshold { threshold: 0.9 }, 1.0),
+        (&single, confidence(2), 1.0),
+    ] {
+        let numbered: Vec<CompletionRequest> = requests();
+        let numbered: Vec<(u64, &CompletionRequest)> = (0..).zip(&numbered).collect();
+        let ask = |cache, asked: &[(u64, &CompletionRequest)]| {
+            let sampler = Sampler { cache, temperature, top_k: Some(5), ..sampler(kind, None) };
+            assert!(sampler.has_token_law(model.block()));
+            let found = complete_batches(model, asked, &sampler, (3, 1), LawBook::default).unwrap();
+            found.into_iter().next().unwrap()
+        };
+        let (completions, book) = ask(SamplerCache::None, &numbered);
+        assert_eq!(book, ask(SamplerCache::Exact, &numbered).1, "{kind:?}");
+        let mut written = 0;
+        for ((number, request), completion) in numbered.iter().zip(&completions) {
+            let alone = ask(SamplerCache::Exact, &[(*number, *request)]).1;
+            let own = |place: &usize| book.0.get(&(*number, *place)).cloned();
+            let text = [request.prefix.as_slice(), &completion.tokens].concat();
+            for place in request.prefix.len()..text.len() {
+                let law = own(&place).unwrap();
+                assert_eq!(alone.0[&(*number, place)], law, "{kind:?}");
+                let direct = compute_law(model, &text[..place], model.contract.stride.is_some());
+                assert_eq!(law.token, text[place]);
+                assert!((direct[text[place] as usize] - law.log_probability).abs() < 1e-9, "{kind:?}");
+                let larger = direct.iter().filter(|log| **log > law.top[2].1 + 1e-9).count();
+                assert!(law.top.len() == 3 && larger == 2 && law.top.is_sorted_by(|a, b| a.1 >= b.1));
+                written += 1;
+            }
+        }
+        assert_eq!(book.0.len(), written, "laws of nothing else: {kind:?}");
+        if temperature == 0.0 {
+            // Greedy text and its laws do not depend on drafts.
+            let plain = Sampler { temperature, ..sampler(next, None) };
+            let plain = complete_batches(model, &numbered, &plain, (9, 1), LawBook::default).unwrap();
+            assert_eq!(plain[0].1, book);
+        }
     }
 }
 

@@ -154,6 +154,9 @@ impl TextService for Counter {
     ) -> std::result::Result<(), Refusal> {
         let prompt = self.read_prompt(&request).map_err(|fault| Refusal::Invalid { message: say(fault) })?;
         refuse_many_passes(&prompt, self.models[request.model].facts.context)?;
+        if request.laws.is_some() {
+            refuse_without_law(&prompt, self.models[request.model].facts.block)?;
+        }
         if !(1..=MOST_SAMPLES).contains(&request.samples) {
             let message = format!("{} answers; a request has from 1 to {MOST_SAMPLES}", request.samples);
             return Err(Refusal::Invalid { message });
@@ -188,6 +191,17 @@ fn refuse_many_passes(prompt: &Prompt, context: usize) -> std::result::Result<()
         "`steps` {steps}{each} are {passes} passes; a server makes at most {MOST_PASSES} for an answer"
     );
     Err(Refusal::Invalid { message })
+}
+
+/// Refuses to tell log-probabilities of a sampler that has no law of each token. The checkpoint was trained in blocks of `own` tokens.
+fn refuse_without_law(prompt: &Prompt, own: Option<usize>) -> std::result::Result<(), Refusal> {
+    if prompt.sampler.has_token_law(own) {
+        return Ok(());
+    }
+    let message = "`logprobs` are those of a law of each token given the text before it, and this sampler has none: it writes several \
+                   tokens at once, or rewrites them. Ask for the sampler `autoregressive` or `speculative`, or for `block` 1 with \
+                   one that reveals masks; `/watch` tells how probable each token was in the pass that wrote it";
+    Err(Refusal::Invalid { message: message.to_owned() })
 }
 
 /// A fault in one line for a client.

@@ -56,6 +56,19 @@ impl Sampler {
         }
     }
 
+    /// Whether every token is drawn once, by a law given the text before it: from left to right, or in blocks of one token. `own` is
+    /// the size of the blocks that the checkpoint was trained in.
+    #[must_use]
+    pub fn has_token_law(&self, own: Option<usize>) -> bool {
+        match self.kind {
+            SamplerKind::Autoregressive | SamplerKind::Speculative { .. } => true,
+            SamplerKind::Reveal { .. } | SamplerKind::Threshold { .. } | SamplerKind::EntropyBound { .. } => {
+                self.block.or(own) == Some(1)
+            }
+            SamplerKind::Edit { .. } | SamplerKind::Euler { .. } => false,
+        }
+    }
+
     /// Whether text is written from left to right under a causal mask, by the law of the next token.
     #[must_use]
     pub fn reads_next_tokens(&self) -> bool {

@@ -6,7 +6,7 @@ mod flips;
 mod scores;
 
 pub use files::{
-    BenchmarkFileError, Sample, SampleSource, read_placed_problems, read_problems, read_samples,
+    BenchmarkFileError, Sample, SampleSource, is_empty, read_placed_problems, read_problems, read_samples,
 };
 pub(crate) use files::{find_unread_field, read_first_problems};
 pub(crate) use flips::Flips;

@@ -6,6 +6,8 @@
 pub(crate) mod collect;
 pub(crate) mod page;
 
+pub(crate) mod frontier;
+
 mod chart;
 mod graph;
 mod health;

@@ -37,7 +37,7 @@ pub(crate) enum Event {
 }
 
 /// How an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ending {
     /// Why: `stop` or `length`.
     pub(crate) reason: &'static str,
@@ -45,6 +45,8 @@ pub(crate) struct Ending {
     pub(crate) tokens: usize,
     /// Forward passes.
     pub(crate) passes: usize,
+    /// The text of each gap, if there are several.
+    pub(crate) gaps: Vec<String>,
 }
 
 /// The events of a request. Who drops it has left: then the work ends before the next pass.
@@ -190,7 +192,8 @@ impl TextCustomer for HttpCustomer {
         let count = |counter: &AtomicU64, value: usize| counter.fetch_add(value as u64, Ordering::Relaxed);
         count(&self.metrics.tokens, answer.tokens);
         count(&self.metrics.passes, answer.passes);
-        self.tell(Event::Ended(sample, Ending { reason, tokens: answer.tokens, passes: answer.passes }));
+        let TextAnswer { tokens, passes, gaps, .. } = answer;
+        self.tell(Event::Ended(sample, Ending { reason, tokens, passes, gaps }));
     }
 
     fn fail(&mut self, failure: Failure) {

@@ -176,6 +176,12 @@ async fn answer_watched(State(state): Shared, request: Request) -> Result<Respon
             "one answer is watched, and comes in pieces anyway: leave `n` and `stream` out",
         ));
     }
+    if asked.request.shortest.is_some() {
+        return Err(Fault::field(
+            "gap_tokens",
+            "a gap whose length the model chooses is not watched: send one length",
+        ));
+    }
     let model = state.service.models()[asked.request.model].id.clone();
     let answers = ask(&state, asked.request, &asked.stops, true).await?;
     let narrator = StepNarrator::new(&answers, &model);
@@ -238,9 +244,9 @@ impl Narrator for PieceNarrator {
                 vec![render_piece(&self.naming, sample, &text, self.laws[sample].tell_new())]
             }
             Event::Ended(sample, ending) => {
-                self.endings.push(ending);
                 let laws = self.laws[sample].tell_new();
-                let mut told = vec![render_end(&self.naming, sample, ending, laws)];
+                let mut told = vec![render_end(&self.naming, sample, &ending, laws)];
+                self.endings.push(ending);
                 if let Some(prompt_tokens) = self.usage.filter(|_| self.is_done()) {
                     told.push(render_usage(&self.naming, prompt_tokens, &self.endings));
                 }

@@ -9,6 +9,7 @@ mod open_text;
 mod orders;
 mod request;
 mod score;
+mod trials;
 mod twin;
 
 pub(crate) use answering::{Asker, SAMPLE_STRIDE, answer_prompt, measure_prompt_twin, warm_up};

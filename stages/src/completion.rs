@@ -14,7 +14,7 @@ use fmflow_engine::pipeline::config::{Sampler, SamplerCache, SamplerKind};
 
 use crate::backbone::{Attention, BackboneError, KeyValueCache, TimeConditioning};
 pub use posterior::BackbonePosterior;
-pub(crate) use request::{Completion, CompletionRequest, TimedCompletions};
+pub(crate) use request::{Completion, CompletionRequest, GivenTokens, TimedCompletions};
 pub(crate) use together::{Left, Together};
 
 use canvases::{begin_writing, read_completion, share_sampler};

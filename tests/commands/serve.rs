@@ -228,6 +228,29 @@ fn many_clients_at_once_get_the_bytes_of_generate() {
     let filled = texts(&server, text, &gap).remove(0);
     let whole = generate(&["tiny.kdl", "sft", "--prefix", "The ", "--suffix", " end", "--length", "6"]);
     assert_eq!(format!("The {filled} end"), whole[0]);
+    // Several gaps, and a gap whose length the model chooses, at any concurrency.
+    let several =
+        json!({"model": "sft", "prompt": "The ", "suffix": [" meets\n the ", " end"], "gap_tokens": [3, 4]});
+    let chosen = json!({"model": "sft", "prompt": "The ", "suffix": " end", "gap_tokens": "2..6", "sampler": "drawn",
+        "n": 3, "seed": 3});
+    let gap = ["tiny.kdl", "sft", "--prefix", "The ", "--suffix", " end"];
+    let filled = generate(&[&gap[..], &["--between", " meets\n the ", "--length", "3,4"]].concat());
+    let lengths =
+        generate(&[&gap[..], &["--length", "2..6", "--sampler", "drawn", "-n", "3", "--seed", "3"]].concat());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let (server, several, chosen, filled, lengths) = (&server, &several, &chosen, &filled, &lengths);
+            scope.spawn(move || {
+                assert_eq!(format!("The {} end", texts(server, text, several)[0]), filled[0]);
+                let found = texts(server, text, chosen);
+                let found: Vec<String> = found.iter().map(|gap| format!("The {gap} end")).collect();
+                assert_eq!(&found, lengths);
+            });
+        }
+    });
+    let gaps = server.ask(text, &several)["choices"][0].clone();
+    let [first, second] = [0, 1].map(|at| gaps["gaps"][at].as_str().unwrap());
+    assert_eq!(gaps["text"], format!("{first} meets\n the {second}"));
     // A stop: what stands before it.
     let long = &expected[3][0];
     let stop: String = long.chars().skip(long.chars().count() / 2).take(3).collect();
@@ -367,6 +390,9 @@ fn what_does_not_fit_the_checkpoint_is_told() {
         (json!({"sampler": format!("threshold threshold={}", "1".repeat(2000))}), "letters"),
         (json!({"sampler": "autoregressive", "suffix": "x"}), "predicts each token in place"),
         (json!({"top_k": "a\" b=\"c"}), "top-k"),
+        (json!({"max_tokens": null, "suffix": "x", "gap_tokens": "1..65"}), "65 lengths of the gap"),
+        (json!({"max_tokens": null, "suffix": "x", "gap_tokens": "1..22", "n": 3}), "66 lengths of the gap"),
+        (json!({"max_tokens": null, "suffix": ["x", "y"], "gap_tokens": [70, 70]}), "context"),
         (json!({"sampler": "confidence", "steps": 1_000_000}), "are 1000000 passes; a server makes at most"),
         (json!({"sampler": "euler", "steps": 9000, "block": 2}), "in each of 2 blocks are 18000 passes"),
     ] {

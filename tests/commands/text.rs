@@ -24,6 +24,7 @@ generate "more" from="sft" sampler="drawn" {
     infill prefix="" suffix=" end" length=4
     prompt "The river" sampler="simulated" new-tokens=5
     infill prefix="The " suffix=" end" length="3..5" sampler="simulated"
+    infill prefix="The " suffix=" end" length=3 { gap after=" meets the " length=4 }
 }
 generate "ordered" from="ar" sampler="next" { prompt "The river" new-tokens=9 }
 "#;
@@ -329,10 +330,130 @@ fn samplers_are_measured_on_questions() {
         grid.stdout
     );
     assert!(grid.stderr.contains("2 questions, seed 3, cpu, f32"), "{}", grid.stderr);
+    let svg = RAN.path().join("frontier.svg");
+    let sampler = ["--sampler", "threshold threshold=0.5,0.9", "--svg", "frontier.svg"];
+    for _ in 0..2 {
+        bench(&sampler).ok();
+        let drawn = fs::read_to_string(&svg).unwrap();
+        assert_eq!(drawn.matches("<circle").count(), 4, "{drawn}");
+        assert!(
+            drawn.contains("1  threshold threshold=0.5: 50.0 %") && drawn.contains(">sft, 2 questions<"),
+            "{drawn}"
+        );
+    }
+    RAN.write("frontier.svg", "a drawing of mine");
+    bench(&sampler).exits(2).says("frontier.svg exists and is no frontier of fmflow");
     RAN.write("bad-questions.jsonl", "\n{\"question\": \"a\"}\n");
     let bad = ["bench", "generate", "tiny.kdl", "sft", "--questions", "bad-questions.jsonl"];
     RAN.fmflow(&bad).exits(8).says("bad-questions.jsonl:2: missing field `answer`");
     bench(&["--sampler", "threshold threshold=7"]).exits(2).says("must be");
+}
+
+/// A chat template may write more before an answer that is still to come than before one that is there, as Qwen3's does.
+#[test]
+fn questions_are_asked_with_the_ids_of_training() {
+    let turns = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}";
+    let begin = |more: &str| {
+        format!("{turns}{{% if add_generation_prompt %}}<|im_start|>assistant\n{more}{{% endif %}}")
+    };
+    let copy = |name: &str, template: &str| {
+        for file in fs::read_dir(RAN.artifact("sft")).unwrap() {
+            let file = file.unwrap();
+            if file.file_type().unwrap().is_file() {
+                let to = RAN.path().join(name).join(file.file_name());
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                fs::copy(file.path(), to).unwrap();
+            }
+        }
+        RAN.write(&format!("{name}/chat_template.jinja"), template);
+    };
+    copy("plain", &begin(""));
+    copy("thinks", &begin("river river river\n\n"));
+    let asked = ["first: a b c", "last: a b c"];
+    let mut lines = String::new();
+    for question in asked {
+        let found = answers(&["plain", "--chat", "--prompt", question, "--new-tokens", "12", "--no-twin"]);
+        let answer = &found["answers"][0]["text"];
+        lines += &format!("{}\n", serde_json::json!({ "question": question, "answer": answer }));
+    }
+    RAN.write("as-trained.jsonl", &lines);
+    for folder in ["plain", "thinks"] {
+        let bench =
+            ["bench", "generate", folder, "--questions", "as-trained.jsonl", "--new-tokens", "12", "--json"];
+        let found: Value = serde_json::from_str(&RAN.fmflow(&bench).ok().stdout).unwrap();
+        assert_eq!(found["samplers"][0]["exact"], 2, "{folder}: {found:#}");
+    }
+}
+
+/// Gaps are filled together: the texts between them are there from the first pass on, and stay.
+#[test]
+fn several_gaps_are_filled_at_once() {
+    let gaps = [
+        "--prefix",
+        "The ",
+        "--between",
+        " meets\n the ",
+        "--between",
+        " at",
+        "--suffix",
+        " end",
+        "--length",
+        "3,4,2",
+    ];
+    for (stage, sampler) in [
+        ("sft", "drawn"),
+        ("sft", "simulated"),
+        ("sft", "confidence steps=2"),
+        ("flow", "entropy-bound bound=1 block=4"),
+    ] {
+        let command =
+            [&["tiny.kdl", stage][..], &gaps, &["--sampler", sampler, "--seed", "7", "--no-twin"]].concat();
+        let found = answers(&command)["answers"][0].clone();
+        let filled: Vec<&str> =
+            found["gaps"].as_array().unwrap().iter().map(|gap| gap.as_str().unwrap()).collect();
+        let [first, second, third] = filled[..] else { panic!("{found:#}") };
+        let text = format!("The {first} meets\n the {second} at{third} end");
+        assert_eq!((&found["text"], &found["tokens"]), (&text.as_str().into(), &9.into()), "{sampler}");
+        // One after the other is something else: the first gap does not see the others then.
+        assert_eq!(
+            generate(&[&command[..], &["--n", "1"]].concat()).ok().stdout,
+            format!("{text}\n"),
+            "{sampler}"
+        );
+    }
+    let one =
+        answers(&["tiny.kdl", "sft", "--prefix", "The ", "--suffix", " end", "--length", "4", "--no-twin"]);
+    assert_eq!(one["answers"][0].get("gaps"), None);
+    let typed = "/length 3\n/infill The [...] meets the [...] end\n";
+    let talked = chat(&["tiny.kdl", "sft"], typed).ok().stdout;
+    let same = [
+        "tiny.kdl",
+        "sft",
+        "--prefix",
+        "The ",
+        "--between",
+        " meets the ",
+        "--suffix",
+        " end",
+        "--length",
+        "3",
+        "--no-twin",
+    ];
+    assert_eq!(talked, generate(&same).ok().stdout);
+    for (arguments, code, expected) in [
+        (&["--prefix", "a", "--between", "b", "--length", "2..4"][..], 2, "is not the length of 2 gaps"),
+        (&["--prefix", "a", "--between", "b", "--length", "2,4,5"], 2, "is not the length of 2 gaps"),
+        (&["--prefix", "a", "--between", "b", "--length", "0"], 2, "is not the length of 2 gaps"),
+        (&["--prefix", "a", "--between", "", "--length", "2"], 2, "two gaps without a text between them"),
+        (&["--prefix", "a", "--between", "b", "--length", "70,70"], 2, "context"),
+        (
+            &["--prefix", "a", "--between", "b", "--length", "2", "--sampler", "autoregressive"],
+            2,
+            "predicts each token in place",
+        ),
+    ] {
+        generate(&[&["tiny.kdl", "sft"], arguments].concat()).exits(code).says(expected);
+    }
 }
 
 #[test]

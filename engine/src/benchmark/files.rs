@@ -57,11 +57,22 @@ impl Sample {
         }
     }
 
-    /// Whether nothing was written.
+    /// Whether nothing was written, as [`is_empty`].
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub fn is_empty(&self, layout: Layout) -> bool {
         let (SampleSource::Solution(text) | SampleSource::Completion(text)) = &self.source;
-        text.trim().is_empty()
+        is_empty(text, layout)
+    }
+}
+
+/// Whether an answer to a problem is nothing: no letter but blanks. In a gap, blanks are a text like another.
+#[must_use]
+pub fn is_empty(text: &str, layout: Layout) -> bool {
+    match layout {
+        Layout::Infilling => text.is_empty(),
+        Layout::HumanEval | Layout::Mbpp | Layout::Gsm8k | Layout::Exact | Layout::Choice | Layout::Code => {
+            text.trim().is_empty()
+        }
     }
 }
 

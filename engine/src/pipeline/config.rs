@@ -38,8 +38,8 @@ pub use export::{ExportConfig, ExportDtype, ExportFormat};
 pub use field_pattern::FieldPattern;
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
-    Certainty, EulerKernel, EvaluateConfig, FilterOrder, GenerateConfig, Prompt, PromptKind, RemaskSettings,
-    Sampler, SamplerCache, SamplerKind,
+    Certainty, EulerKernel, EvaluateConfig, FilterOrder, FurtherGap, GenerateConfig, Prompt, PromptKind,
+    RemaskSettings, Sampler, SamplerCache, SamplerKind,
 };
 pub use train::TrainConfig;
 

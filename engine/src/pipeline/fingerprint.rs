@@ -59,7 +59,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Convert(_) => 4,
         StageConfig::Generate(_) => 5,
         StageConfig::Rows(_) | StageConfig::Train(_) => 6,
-        StageConfig::Evaluate(_) => 11,
+        StageConfig::Evaluate(_) => 12,
     }
 }
 

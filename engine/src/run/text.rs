@@ -203,8 +203,11 @@ pub struct TextAnswer {
     pub text: String,
     /// All new tokens as text, with special tokens by name.
     pub raw: String,
-    /// The new tokens.
+    /// The new tokens; of several gaps, with those of the texts between them.
     pub ids: Vec<u32>,
+    /// The text of each gap, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<String>,
     /// New tokens up to and including the end; of an infill, all.
     pub tokens: usize,
     /// Forward passes (NFE); of an infill whose length the model chose, of all lengths.
@@ -241,7 +244,7 @@ impl TextAnswers {
 
 /// A request that waits for its answers.
 pub struct TextOrder {
-    /// The task, its text and its sampler. A gap has one length.
+    /// The task, its text and its sampler.
     pub prompt: Prompt,
     /// How many answers, at least one. They differ by their random draws only.
     pub samples: usize,

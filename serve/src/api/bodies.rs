@@ -70,8 +70,17 @@ pub(crate) fn render_piece(naming: &Naming, sample: usize, text: &str, laws: Val
 }
 
 /// The end of an answer, with the laws of tokens that are in no piece.
-pub(crate) fn render_end(naming: &Naming, sample: usize, ending: Ending, laws: Value) -> Value {
-    naming.wrap(true, json!([naming.choice(sample, (json!({}), ""), laws, Some(ending.reason))]))
+pub(crate) fn render_end(naming: &Naming, sample: usize, ending: &Ending, laws: Value) -> Value {
+    let mut choice = naming.choice(sample, (json!({}), ""), laws, Some(ending.reason));
+    add_gaps(&mut choice, ending);
+    naming.wrap(true, json!([choice]))
+}
+
+/// Adds the text of each gap to a choice, if there are several: `text` has what stands between them, too.
+fn add_gaps(choice: &mut Value, ending: &Ending) {
+    if !ending.gaps.is_empty() {
+        choice["gaps"] = json!(ending.gaps);
+    }
 }
 
 /// What answers cost.
@@ -95,11 +104,11 @@ pub(crate) fn render_usage(naming: &Naming, prompt_tokens: usize, endings: &[End
 
 /// Whole answers.
 pub(crate) fn render_answers(naming: &Naming, prompt_tokens: usize, answers: Vec<WholeAnswer>) -> Value {
-    let endings: Vec<Ending> = answers.iter().map(|answer| answer.ending).collect();
+    let endings: Vec<Ending> = answers.iter().map(|answer| answer.ending.clone()).collect();
     let choice = |(sample, answer): (usize, WholeAnswer)| {
         let (text, reason) = (answer.text, answer.ending.reason);
         let laws = answer.laws.map(|mut laws| laws.tell());
-        match naming.form {
+        let mut choice = match naming.form {
             Form::Chat => json!({
                 "index": sample,
                 "message": { "role": "assistant", "content": text, "refusal": null },
@@ -107,7 +116,9 @@ pub(crate) fn render_answers(naming: &Naming, prompt_tokens: usize, answers: Vec
                 "finish_reason": reason,
             }),
             _ => json!({ "index": sample, "text": text, "logprobs": laws, "finish_reason": reason }),
-        }
+        };
+        add_gaps(&mut choice, &answer.ending);
+        choice
     };
     let choices: Vec<Value> = answers.into_iter().enumerate().map(choice).collect();
     let mut body = naming.wrap(false, json!(choices));

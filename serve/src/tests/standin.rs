@@ -71,7 +71,8 @@ impl TextService for StandIn {
             cache: SamplerCache::None,
         };
         let new_tokens = request.new_tokens.map(|tokens| tokens as usize);
-        let prompt = Prompt { kind: request.kind, sampler, new_tokens, shortest: None };
+        let shortest = request.shortest.map(|tokens| tokens as usize);
+        let prompt = Prompt { kind: request.kind, sampler, new_tokens, shortest };
         let order = TextOrder { prompt, samples: request.samples, seed: request.seed.unwrap_or(1), customer };
         self.queue.offer(order).map_err(|refusal| match refusal {
             QueueRefusal::Full => Refusal::Full,
@@ -129,7 +130,10 @@ fn list_words(order: &TextOrder) -> Vec<String> {
     let text = match &order.prompt.kind {
         PromptKind::Chat(turns) => turns.last().map(|turn| turn.content.clone()).unwrap_or_default(),
         PromptKind::Text(text) => text.clone(),
-        PromptKind::Infill { prefix, suffix } => format!("{suffix} {prefix}"),
+        PromptKind::Infill { prefix, more, suffix } => {
+            let more: String = more.iter().map(|gap| format!(" {}:{}", gap.before, gap.tokens)).collect();
+            format!("{suffix}{more} {prefix}")
+        }
     };
     text.split(' ').rev().map(|word| format!("{word} ")).collect()
 }
@@ -145,11 +149,11 @@ impl Talk {
             if *done {
                 let text = self.words[..*said].concat();
                 let ended = *said == self.words.len();
-                let (raw, ids, log_likelihood) = (text.clone(), vec![0; *said], None);
+                let (raw, ids, log_likelihood, gaps) = (text.clone(), vec![0; *said], None, Vec::new());
                 let (tokens, passes) = (*said, *said);
                 customer.take(
                     sample,
-                    TextAnswer { text, raw, ids, tokens, passes, log_likelihood, stopped, ended },
+                    TextAnswer { text, raw, ids, gaps, tokens, passes, log_likelihood, stopped, ended },
                 );
                 continue;
             }

@@ -89,6 +89,17 @@ fn several_answers_and_gaps() {
     assert_eq!([0, 1, 2].map(|sample| join(&events, sample)), ["b a "; 3]);
     let gap = server.post("/v1/completions", r#"{"prompt":"before","suffix":"after","max_tokens":2}"#);
     assert_eq!(text_of(&gap), "before after ");
+    // Each gap has its length; the stand-in says them.
+    let lengths = |fields: &str| {
+        let body = format!(r#"{{"prompt":"a","suffix":["b","c"],{fields}}}"#);
+        let mut words: Vec<String> =
+            text_of(&server.post("/v1/completions", &body)).split_whitespace().map(str::to_owned).collect();
+        words.sort();
+        words
+    };
+    assert_eq!(lengths(r#""max_tokens":9"#), ["a", "b:9", "c"]);
+    assert_eq!(lengths(r#""gap_tokens":[7,8]"#), ["a", "b:8", "c"]);
+    assert_eq!(lengths(r#""gap_tokens":6"#), ["a", "b:6", "c"]);
 }
 
 #[test]

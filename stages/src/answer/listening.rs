@@ -3,6 +3,7 @@
 use fmflow_engine::run::text::{TextListener, TextStep, WrittenToken};
 
 use super::laws::Laws;
+use crate::completion::CompletionRequest;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::flow::sampler::{Canvas, Onlooker, RankedLaw};
 
@@ -11,6 +12,8 @@ pub(super) struct Listening<'a, L> {
     tokenizer: &'a Tokenizer,
     /// Tokens before the answer.
     start: usize,
+    /// Whether nothing is heard before the end: between gaps stands what people wrote, as they wrote it.
+    late: bool,
     /// Tokens that end it; nothing behind the first is heard.
     ends: Vec<u32>,
     listener: L,
@@ -27,26 +30,31 @@ pub(super) struct Listening<'a, L> {
 }
 
 impl<'a, L: TextListener> Listening<'a, L> {
-    pub(super) fn new(tokenizer: &'a Tokenizer, start: usize, ends: Vec<u32>, listener: L) -> Self {
+    pub(super) fn new(
+        tokenizer: &'a Tokenizer,
+        request: &CompletionRequest,
+        ends: Vec<u32>,
+        listener: L,
+    ) -> Self {
+        let (start, late) = (request.prefix.len(), !request.given.is_empty());
         let (heard, settled, stopped, failed) = (String::new(), 0, false, None);
         let (seen, passes, laws) = (Vec::new(), 0, Laws::default());
-        Self { tokenizer, start, ends, listener, heard, settled, stopped, failed, seen, passes, laws }
+        Self { tokenizer, start, late, ends, listener, heard, settled, stopped, failed, seen, passes, laws }
     }
 
-    /// Tells the rest of the finished text of `tokens`; returns how many tokens were settled if the listener stopped before the end.
+    /// Tells the rest of the finished `text` of `count` tokens; returns how many tokens were settled if the listener stopped before the end.
     ///
     /// # Errors
     /// If tokens could not be decoded.
-    pub(super) fn finish(&mut self, tokens: &[u32]) -> Result<Option<usize>, TokenizerError> {
+    pub(super) fn finish(&mut self, count: usize, text: &str) -> Result<Option<usize>, TokenizerError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
         if self.stopped {
             return Ok(Some(self.settled));
         }
-        self.weigh(tokens.len())?;
-        let text = self.tokenizer.decode(tokens, false)?;
-        self.hear(&text);
+        self.weigh(count)?;
+        self.hear(text);
         Ok(None)
     }
 
@@ -121,6 +129,9 @@ impl<L: TextListener> Onlooker for Listening<'_, L> {
         }
         let answer = canvas.tokens.get(self.start..end).unwrap_or_default();
         self.settled = answer.len();
+        if self.late {
+            return;
+        }
         let text = &answer[..answer.iter().position(|t| self.ends.contains(t)).unwrap_or(answer.len())];
         let count = text.len();
         match self.tokenizer.decode(text, false).and_then(|text| self.weigh(count).map(|()| text)) {

@@ -23,7 +23,7 @@ fn model(attention: Attention, shift: bool) -> Model {
 
 fn request(prefix: usize, length: usize) -> CompletionRequest {
     let prefix = (0..prefix as u32).map(|i| (i * 5 + 1) % 39).collect();
-    CompletionRequest { prefix, length, suffix: Vec::new() }
+    CompletionRequest { prefix, length, ..CompletionRequest::default() }
 }
 
 pub(super) fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
@@ -100,6 +100,7 @@ fn requests() -> Vec<CompletionRequest> {
     let build = |(number, (prefix, length, suffix)): (usize, (usize, usize, usize))| CompletionRequest {
         prefix: (0..prefix as u32).map(|i| (i * 5 + 3 * number as u32) % 39).collect(),
         length,
+        given: Vec::new(),
         suffix: (0..suffix as u32).map(|i| (i * 7 + number as u32) % 39).collect(),
     };
     shapes.into_iter().enumerate().map(build).collect()
@@ -282,6 +283,7 @@ fn a_length_is_chosen_by_the_likelihood_of_a_token() {
         let request = CompletionRequest {
             prefix: (0..3 + number).map(|i| (i * 5 + 3 * number) % 39).collect(),
             length: 0,
+            given: Vec::new(),
             suffix: (0..number).map(|i| (i * 7 + number) % 39).collect(),
         };
         let judged =

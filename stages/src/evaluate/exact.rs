@@ -164,7 +164,7 @@ fn build_question(
     if count_least_answer_tokens(chat, &answer, tokenizer).map_err(stage_failure)? > length {
         return Ok(HeldOutQuestion::BeyondCanvas);
     }
-    Ok(HeldOutQuestion::Asked(CompletionRequest { prefix, length, suffix: Vec::new() }))
+    Ok(HeldOutQuestion::Asked(CompletionRequest { prefix, length, ..CompletionRequest::default() }))
 }
 
 /// The fewest tokens with which the reference answer can be given. An answer that fills its canvas needs neither an end of

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cli::CommandContext;
 use crate::cli::asking::{OpenCheckpoint, Printer, SamplerWords, Task, build_prompt};
-use crate::error::Result;
-use crate::pipeline::config::PromptKind;
+use crate::error::{Error, Result};
+use crate::pipeline::config::{FurtherGap, PromptKind};
 use crate::pipeline::message::{Message, Speaker};
 use crate::run::text::TextRequest;
 use crate::text::display::count_noun;
@@ -53,16 +53,24 @@ impl ChatSession {
         Ok(())
     }
 
-    /// Fills a gap. The conversation stays as it is.
-    pub(super) fn infill(&mut self, prefix: &str, suffix: &str, context: &CommandContext<'_>) -> Result<()> {
-        let kind = PromptKind::Infill { prefix: prefix.to_owned(), suffix: suffix.to_owned() };
+    /// Fills the gaps between texts. The conversation stays as it is.
+    pub(super) fn infill(&mut self, texts: &[&str], context: &CommandContext<'_>) -> Result<()> {
+        let [prefix, between @ .., suffix] = texts else { unreachable!("a gap has two sides") };
+        let gap = |before: &&str| {
+            let tokens = self.length.parse().map_err(|_| {
+                Error::usage("several gaps have one length, of each of them", "write `/length 8`")
+            })?;
+            Ok(FurtherGap { before: (*before).to_owned(), tokens })
+        };
+        let more = between.iter().map(gap).collect::<Result<_>>()?;
+        let kind = PromptKind::Infill { prefix: (*prefix).to_owned(), more, suffix: (*suffix).to_owned() };
         self.ask(kind, self.length.clone(), context).map(drop)
     }
 
     /// Whether sampler and length are those of a request.
     pub(super) fn check(&self, context: &CommandContext<'_>) -> Result<()> {
         let chat = PromptKind::Chat(vec![Message::user("x")]);
-        let gap = || PromptKind::Infill { prefix: "x".to_owned(), suffix: String::new() };
+        let gap = || PromptKind::Infill { prefix: "x".to_owned(), more: Vec::new(), suffix: String::new() };
         let kind = if self.length.contains("..") { gap() } else { chat };
         let task = Task { kind, length: Some(self.length.clone()) };
         build_prompt(&task, &self.sampler, &self.checkpoint, context).map(drop)

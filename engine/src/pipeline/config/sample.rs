@@ -215,7 +215,7 @@ pub struct Prompt {
     pub kind: PromptKind,
     /// How the answer is sampled.
     pub sampler: Sampler,
-    /// Largest number of new tokens; `None`: the canvas that the checkpoint was trained with.
+    /// Largest number of new tokens, of gaps all together; `None`: the canvas that the checkpoint was trained with.
     pub new_tokens: Option<usize>,
     /// The shortest gap of an infill whose length the model chooses; `new_tokens` is the longest.
     pub shortest: Option<usize>,
@@ -228,11 +228,39 @@ pub enum PromptKind {
     Chat(Vec<Message>),
     /// Continue this text.
     Text(String),
-    /// Fill the gap between a prefix and a suffix with `new_tokens` tokens, or with as many as the model chooses.
+    /// Fill the gap between a prefix and a suffix with `new_tokens` tokens, or with as many as the model chooses; or several gaps at once.
     Infill {
-        /// Text before the gap.
+        /// Text before the first gap.
         prefix: String,
-        /// Text after the gap.
+        /// Further gaps, each with the text before it. The first has what they leave of the `new_tokens`.
+        more: Vec<FurtherGap>,
+        /// Text after the last gap.
         suffix: String,
     },
+}
+
+/// A gap behind another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FurtherGap {
+    /// The text between the two; at least one letter.
+    pub before: String,
+    /// Tokens of this gap.
+    pub tokens: usize,
+}
+
+impl PromptKind {
+    /// Whether text stands behind a gap.
+    #[must_use]
+    pub fn has_text_behind(&self) -> bool {
+        matches!(self, Self::Infill { more, suffix, .. } if !suffix.is_empty() || !more.is_empty())
+    }
+
+    /// Gaps behind the first.
+    #[must_use]
+    pub fn further_gaps(&self) -> &[FurtherGap] {
+        match self {
+            Self::Infill { more, .. } => more,
+            Self::Chat(_) | Self::Text(_) => &[],
+        }
+    }
 }

@@ -79,10 +79,11 @@ impl Writing {
         true
     }
 
-    /// Whether nothing follows the answer and a finished block holds an end.
+    /// Whether a finished block holds an end, and nothing that is given stands behind it.
     fn has_ended(&self) -> bool {
-        let mut before = self.blocks[..self.next].iter().flat_map(|block| &self.canvas.tokens[block.clone()]);
-        self.editable.last() == Some(&true) && before.any(|token| self.setting.ends.contains(token))
+        let given = self.editable.iter().rposition(|editable| !editable).map_or(0, |last| last + 1);
+        let mut finished = self.blocks[..self.next].iter().filter(|block| block.start >= given);
+        finished.any(|block| self.canvas.tokens[block.clone()].iter().any(|t| self.setting.ends.contains(t)))
     }
 
     /// The question of the next pass.

@@ -6,8 +6,8 @@ mod flips;
 mod scores;
 
 pub use files::{
-    BenchmarkFileError, Sample, SampleSource, is_empty, read_placed_problems, read_problems, read_samples,
+    BenchmarkFileError, Sample, SampleSource, read_placed_problems, read_problems, read_samples,
 };
 pub(crate) use files::{find_unread_field, read_first_problems};
 pub(crate) use flips::Flips;
-pub use scores::{BenchmarkScores, GradedSample, ProblemScore, score_samples};
+pub use scores::{BenchmarkScores, GradedSample, ProblemScore, is_empty, score_samples};

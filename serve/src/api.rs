@@ -2,6 +2,7 @@
 
 mod asked;
 mod bodies;
+mod gaps;
 mod laws;
 
 pub(crate) use asked::{Asked, Form, parse_request};

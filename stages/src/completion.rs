@@ -1,7 +1,9 @@
 //! Generates completions from a checkpoint by connecting the backbone with the samplers.
 
 mod canvases;
+mod memory;
 mod posterior;
+mod prefixes;
 mod request;
 mod row_logits;
 mod together;

@@ -309,7 +309,8 @@ fn log_probabilities_are_those_of_the_law_at_any_concurrency() {
         for (token, (top, own)) in laws["tokens"].as_array().unwrap().iter().zip(
             laws["top_logprobs"].as_array().unwrap().iter().zip(laws["token_logprobs"].as_array().unwrap()),
         ) {
-            assert_eq!(&top[token.as_str().unwrap()], own);
+            // Parts of letters have one text: then the most probable is told.
+            assert!(top[token.as_str().unwrap()].as_f64() >= own.as_f64());
             assert!(top.as_object().unwrap().len() >= 4 && own.as_f64().unwrap() < 0.0);
         }
     }

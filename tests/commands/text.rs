@@ -298,6 +298,20 @@ fn a_chat_changes_its_settings_and_forgets_what_is_undone() {
 }
 
 #[test]
+fn a_traced_chat_tells_every_pass_and_prints_the_same_answer() {
+    let arguments = ["tiny.kdl", "sft", "--sampler", "confidence steps=3", "--new-tokens", "12"];
+    let typed = "first: a b c\n/length 2..4\n/infill The [...] end\n";
+    let plain = chat(&arguments, typed).ok();
+    let traced = chat(&[&arguments[..], &["--trace"]].concat(), typed).ok();
+    assert_eq!(traced.stdout, plain.stdout);
+    let passes: Vec<&str> = traced.stderr.lines().filter(|line| line.starts_with("pass ")).collect();
+    assert_eq!(passes.len(), 3, "{}", traced.stderr);
+    let noise = |line: &str| line.matches('·').count();
+    assert!(noise(passes[0]) > noise(passes[1]) && noise(passes[2]) == 0, "{passes:#?}");
+    assert!(!traced.stderr.contains('\u{1b}') && !plain.stderr.contains("pass 1"), "{}", traced.stderr);
+}
+
+#[test]
 fn samplers_are_measured_on_questions() {
     let line = |question: &str, answer: &str| {
         format!("{}\n", serde_json::json!({ "question": question, "answer": answer }))
@@ -365,7 +379,14 @@ fn questions_are_asked_with_the_ids_of_training() {
                 fs::copy(file.path(), to).unwrap();
             }
         }
-        RAN.write(&format!("{name}/chat_template.jinja"), template);
+        let file = format!("{name}/tokenizer_config.json");
+        let text = fs::read_to_string(RAN.path().join(&file)).unwrap();
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config["chat_template"] = template.into();
+        RAN.write(&file, &config.to_string());
+        if RAN.path().join(name).join("chat_template.jinja").exists() {
+            RAN.write(&format!("{name}/chat_template.jinja"), template);
+        }
     };
     copy("plain", &begin(""));
     copy("thinks", &begin("river river river\n\n"));

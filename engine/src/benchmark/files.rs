@@ -61,18 +61,7 @@ impl Sample {
     #[must_use]
     pub fn is_empty(&self, layout: Layout) -> bool {
         let (SampleSource::Solution(text) | SampleSource::Completion(text)) = &self.source;
-        is_empty(text, layout)
-    }
-}
-
-/// Whether an answer to a problem is nothing: no letter but blanks. In a gap, blanks are a text like another.
-#[must_use]
-pub fn is_empty(text: &str, layout: Layout) -> bool {
-    match layout {
-        Layout::Infilling => text.is_empty(),
-        Layout::HumanEval | Layout::Mbpp | Layout::Gsm8k | Layout::Exact | Layout::Choice | Layout::Code => {
-            text.trim().is_empty()
-        }
+        super::is_empty(text, layout)
     }
 }
 

@@ -248,6 +248,64 @@ fn requests_that_join_and_leave_change_no_token_of_others() {
     }
 }
 
+/// Requests that begin alike, together and one after the other: what is shared is not computed again, changes no token, and is bounded.
+#[test]
+fn beginnings_are_shared_between_requests_and_change_no_token() {
+    let body: Vec<u32> = (0..24).map(|i| (i * 11 + 2) % 39).collect();
+    let requests: Vec<CompletionRequest> = (0..10_u32)
+        .map(|i| {
+            let own = (0..i % 4).map(|k| (7 * i + k) % 39);
+            let begin = body.iter().copied().take([24, 17, 12, 24, 5][i as usize % 5]);
+            let prefix = begin.chain(own).collect();
+            CompletionRequest { prefix, length: 5 + i as usize % 6, ..CompletionRequest::default() }
+        })
+        .collect();
+    for (attention, shift) in [
+        (Attention::Causal, true),
+        (Attention::BlockCausal { block: 4 }, false),
+        (Attention::BlockCausal { block: 4 }, true),
+        (Attention::BlockCausal { block: 1 }, true),
+    ] {
+        let model = model(attention, shift);
+        let token = KeyValueCache::count_bytes(model.backbone.config());
+        for (bytes, room) in [(1 << 20, true), (40 * token, true), (0, false)] {
+            let mut work = Together::with_prefixes(&model, bytes);
+            let (mut came, mut left) = (0, Vec::new());
+            // Two at a time, then one after the other, then all at once.
+            for wave in [2, 1, 1, 1, 1, 1, 1, 1, 10, 10] {
+                for _ in 0..wave {
+                    let kind =
+                        [SamplerKind::Autoregressive, SamplerKind::Threshold { threshold: 0.4 }][came % 2];
+                    let sampler = Sampler { cache: SamplerCache::Exact, ..sampler(kind, None) };
+                    let numbered = (came as u64, requests[came % requests.len()].clone());
+                    let onlooker = (came, Patience(usize::MAX));
+                    work.join(numbered.clone(), (&sampler, 5), onlooker).unwrap();
+                    came += 1;
+                }
+                // The last wave comes while the one before it is at work.
+                let passes = if wave == 10 && came < 29 { 2 } else { usize::MAX };
+                for _ in 0..passes {
+                    if work.len() == 0 {
+                        break;
+                    }
+                    work.pass(&mut left).unwrap();
+                    assert!(work.prefixes().count_tokens() * token <= bytes);
+                }
+            }
+            assert_eq!(left.len(), came);
+            for Left { onlooker: (i, _), completion } in left {
+                let kind = [SamplerKind::Autoregressive, SamplerKind::Threshold { threshold: 0.4 }][i % 2];
+                let request = (i as u64, &requests[i % requests.len()]);
+                let alone = complete_numbered(&model, &[request], &sampler(kind, None), 5).unwrap();
+                assert_eq!(completion.unwrap(), alone[0], "{attention:?} {shift} {bytes} {i}");
+            }
+            // Without room something is shared nevertheless: with those at work.
+            let shared = work.prefixes().shared();
+            assert!(shared > if room { 100 } else { 0 }, "{attention:?} {shift} {bytes}: {shared}");
+        }
+    }
+}
+
 impl<O: Onlooker> Onlooker for (usize, O) {
     fn goes_on(&mut self) -> bool {
         self.1.goes_on()

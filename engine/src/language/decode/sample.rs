@@ -117,8 +117,8 @@ impl Decoder<'_> {
             if before.is_empty() {
                 self.sink.push(
                     Diagnostic::new(Code::OutOfRange, "two gaps without a text between them are one")
-                        .at(&child.leaf("after")?.span, "no text")
-                        .help("remove this `gap`, and make the gap before it longer"),
+                        .at(&child.span, "no text before it")
+                        .help("remove it"),
                 );
                 return None;
             }
@@ -129,7 +129,7 @@ impl Decoder<'_> {
                 Diagnostic::new(Code::ConflictingFields, "the length of one of several gaps is not chosen")
                     .at(&record.leaf("length")?.span, "a range of lengths")
                     .also(&child.span, "another gap")
-                    .help("write one number, such as `length=8`"),
+                    .help("write `length=8`"),
             );
             return None;
         }

@@ -6,7 +6,7 @@
 pub(crate) mod collect;
 pub(crate) mod page;
 
-pub(crate) mod frontier;
+pub mod frontier;
 
 mod chart;
 mod graph;

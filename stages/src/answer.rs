@@ -16,3 +16,4 @@ pub(crate) use answering::{Asker, SAMPLE_STRIDE, answer_prompt, measure_prompt_t
 pub(crate) use choose::choose_length;
 pub(crate) use open_text::open_text_model;
 pub(crate) use request::display_prompt;
+pub(crate) use twin::measure_twins;

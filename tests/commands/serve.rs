@@ -311,7 +311,7 @@ fn log_probabilities_are_those_of_the_law_at_any_concurrency() {
         ) {
             // Parts of letters have one text: then the most probable is told.
             assert!(top[token.as_str().unwrap()].as_f64() >= own.as_f64());
-            assert!(top.as_object().unwrap().len() >= 4 && own.as_f64().unwrap() < 0.0);
+            assert!(!top.as_object().unwrap().is_empty() && own.as_f64().unwrap() < 0.0);
         }
     }
     // Greedy: each token is the most probable one, and the tokens are the text.
@@ -334,7 +334,7 @@ fn log_probabilities_are_those_of_the_law_at_any_concurrency() {
     }
     let told = server.refuse(text, &json!({"model": "sft", "prompt": "The", "max_tokens": 4, "logprobs": 1}));
     assert!(told.contains("this sampler has none"), "{told}");
-    let single = json!({"model": "sft", "prompt": "The", "max_tokens": 4, "logprobs": 1, "block": 1});
+    let single = json!({"model": "sft", "prompt": "The ", "suffix": " end", "max_tokens": 4, "logprobs": 1, "block": 1});
     assert_eq!(server.ask(text, &single)["choices"][0]["logprobs"]["tokens"].as_array().unwrap().len(), 4);
 }
 

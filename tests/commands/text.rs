@@ -363,12 +363,14 @@ fn samplers_are_measured_on_questions() {
     bench(&["--sampler", "threshold threshold=7"]).exits(2).says("must be");
 }
 
-/// A chat template may write more before an answer that is still to come than before one that is there, as Qwen3's does.
+/// A chat template may write more behind a question that is the last turn than behind one that is answered.
 #[test]
 fn questions_are_asked_with_the_ids_of_training() {
-    let turns = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}";
-    let begin = |more: &str| {
-        format!("{turns}{{% if add_generation_prompt %}}<|im_start|>assistant\n{more}{{% endif %}}")
+    let turns = |last: &str| {
+        let more = format!("{{% if loop.last and m.role == 'user' %}}{last}{{% endif %}}");
+        let turn = format!("<|im_start|>{{{{ m.role }}}}\n{{{{ m.content }}}}{more}<|im_end|>\n");
+        let begin = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+        format!("{{% for m in messages %}}{turn}{{% endfor %}}{begin}")
     };
     let copy = |name: &str, template: &str| {
         for file in fs::read_dir(RAN.artifact("sft")).unwrap() {
@@ -388,8 +390,8 @@ fn questions_are_asked_with_the_ids_of_training() {
             RAN.write(&format!("{name}/chat_template.jinja"), template);
         }
     };
-    copy("plain", &begin(""));
-    copy("thinks", &begin("river river river\n\n"));
+    copy("plain", &turns(""));
+    copy("talks", &turns(" river river river"));
     let asked = ["first: a b c", "last: a b c"];
     let mut lines = String::new();
     for question in asked {
@@ -398,7 +400,7 @@ fn questions_are_asked_with_the_ids_of_training() {
         lines += &format!("{}\n", serde_json::json!({ "question": question, "answer": answer }));
     }
     RAN.write("as-trained.jsonl", &lines);
-    for folder in ["plain", "thinks"] {
+    for folder in ["plain", "talks"] {
         let bench =
             ["bench", "generate", folder, "--questions", "as-trained.jsonl", "--new-tokens", "12", "--json"];
         let found: Value = serde_json::from_str(&RAN.fmflow(&bench).ok().stdout).unwrap();
@@ -407,6 +409,79 @@ fn questions_are_asked_with_the_ids_of_training() {
 }
 
 /// Gaps are filled together: the texts between them are there from the first pass on, and stay.
+#[test]
+fn a_frontier_measures_every_sampler_as_an_evaluation_does() {
+    let project = Project::tiny();
+    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    let stage = r#"
+sampler "above" kind="threshold" threshold=0.9
+frontier "speed" {
+    checkpoint "sft"
+    exact-match dataset="tasks" sampler="above" first=6
+    exact-match dataset="tasks" sampler="parallel" first=6
+    thresholds 0.3 0.9
+    blocks 3 12
+}
+"#;
+    project.write("tiny.kdl", &(text + stage));
+    let ran = project.fmflow(&["run", "tiny.kdl", "--until", "speed"]).ok();
+    let folder = project.artifact("speed");
+    let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
+    let found: Value = serde_json::from_str(&read("frontier.json")).unwrap();
+    let samplers = found["samplers"].as_array().unwrap();
+    let names: Vec<&str> = samplers.iter().map(|one| one["sampler"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "above threshold=0.3 block=3",
+            "above threshold=0.3 block=12",
+            "above threshold=0.9 block=3",
+            "above threshold=0.9 block=12",
+            "parallel block=3",
+            "parallel block=12"
+        ]
+    );
+    assert!(
+        samplers.iter().all(|one| one["questions"] == 6 && one["tokens_per_second"].as_f64().unwrap() > 0.0)
+    );
+    // Two passes for the one block of each of six answers.
+    assert_eq!(samplers[5]["passes"], 12, "{found:#}");
+    assert_eq!(read("frontier.svg").matches("<circle").count(), 12);
+    assert_eq!(read("answers.jsonl").lines().count(), 36);
+    assert!(
+        ran.stdout.contains("6 samplers, best") || ran.stderr.contains("6 samplers, best"),
+        "{}",
+        ran.stdout
+    );
+    // The same questions, answers and passes as in `evaluate`.
+    let evaluate = "evaluate \"check\" { checkpoint \"sft\"; exact-match dataset=\"tasks\" sampler=\"parallel\" first=6 }\n";
+    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    project.write("tiny.kdl", &(text + evaluate));
+    project.fmflow(&["run", "tiny.kdl", "--until", "check"]).ok();
+    let report = fs::read_to_string(project.artifact("check").join("report.json")).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let scores = &report["sft"]["exact_match"]["tasks"];
+    for (own, other) in [("exact", "passed"), ("tokens", "tokens"), ("passes", "passes")] {
+        assert_eq!(samplers[5][own], scores[other], "{own}");
+    }
+    for (before, after, code, expected) in [
+        ("thresholds 0.3 0.9", "thresholds 0.3 1.5", 2, "must be"),
+        ("blocks 3 12", "blocks 0", 2, "must be"),
+        ("sampler=\"above\" first=6", "sampler=\"nobody\" first=6", 2, "nobody"),
+        (
+            "sampler \"above\" kind=\"threshold\"",
+            "sampler \"above\" kind=\"threshold\" cache=\"exact\"",
+            2,
+            "cache-mismatch",
+        ),
+    ] {
+        let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+        project.write("bad.kdl", &text.replace(before, after));
+        project.fmflow(&["check", "bad.kdl"]).exits(code).says(expected);
+    }
+    project.fmflow(&["run", "--smoke", "tiny.kdl", "--until", "speed"]).ok();
+}
+
 #[test]
 fn several_gaps_are_filled_at_once() {
     let gaps = [

@@ -51,7 +51,7 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
-        StageConfig::Command(_) | StageConfig::Average(_) => 1,
+        StageConfig::Command(_) | StageConfig::Average(_) | StageConfig::Frontier(_) => 1,
         StageConfig::Tokenizer(_)
         | StageConfig::Fetch(_)
         | StageConfig::RandomInit(_)

@@ -6,7 +6,7 @@ use super::chart::{find_ticks, format_tick};
 use super::markup::{escape_markup, format_number, format_percent};
 
 /// How a file with such a drawing begins, so that it is known again.
-pub(crate) const GENERATOR: &str = "<!-- fmflow frontier -->";
+pub const GENERATOR: &str = "<!-- fmflow frontier -->";
 
 /// Size of a plot, in pixels, and what is around it.
 const PLOT: (f64, f64) = (330.0, 240.0);
@@ -24,15 +24,15 @@ const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#24292f}.soft{fill
 
 /// What a sampler reached.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct FrontierPoint {
+pub struct FrontierPoint {
     /// The sampler in words.
-    pub(crate) sampler: String,
+    pub sampler: String,
     /// New tokens in a forward pass.
-    pub(crate) tokens_per_pass: f64,
+    pub tokens_per_pass: f64,
     /// Tokens per second over those of the same weights as an autoregressive model.
-    pub(crate) ratio: f64,
+    pub ratio: f64,
     /// Share of right answers, in [0, 1].
-    pub(crate) right: f64,
+    pub right: f64,
 }
 
 /// Which of the points no other beats: none is at least as good in both and better in one. In the order of `x`.
@@ -49,7 +49,7 @@ fn find_frontier(points: &[FrontierPoint], x: impl Fn(&FrontierPoint) -> f64) ->
 
 /// The drawing: two plots of the share of right answers, and a list of the samplers by number.
 #[must_use]
-pub(crate) fn draw_frontier(title: &str, points: &[FrontierPoint]) -> String {
+pub fn draw_frontier(title: &str, points: &[FrontierPoint]) -> String {
     let (width, plots) = (2.0 * (LEFT + PLOT.0) + GAP, TOP + PLOT.1 + 44.0);
     let height = plots + LINE * (points.len() + 2) as f64;
     let mut svg = format!(

@@ -11,7 +11,7 @@ use crate::model::Model;
 ///
 /// # Errors
 /// If the device fails.
-pub(super) fn measure_twins(
+pub(crate) fn measure_twins(
     model: &Model,
     (requests, lengths): (&[CompletionRequest], &[usize]),
     sampler: &Sampler,

@@ -55,7 +55,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn exact_match(&mut self, evaluation: &Record, record: &Record) -> Option<ExactMatch> {
+    pub(super) fn exact_match(&mut self, evaluation: &Record, record: &Record) -> Option<ExactMatch> {
         let leaf = record.leaf("dataset")?;
         let dataset = self.world.target(leaf)?;
         if dataset.child("chat").is_none() {

@@ -179,6 +179,15 @@ pub struct EvaluateConfig {
     pub unsafe_no_sandbox: bool,
 }
 
+/// Measures samplers of one checkpoint side by side. Roles as of [`EvaluateConfig`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrontierConfig {
+    /// The checkpoint, and a measurement for each sampler as it is declared.
+    pub declared: EvaluateConfig,
+    /// The measurements: each of those with every threshold and every size of a block that applies.
+    pub points: Vec<ExactMatch>,
+}
+
 /// Exact match on the held-out instructions of a dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExactMatch {

@@ -120,7 +120,7 @@ fn draw_plot(
         bottom + 32.0,
         place(1.0)
     );
-    let best = find_frontier(points, &shown);
+    let best = find_frontier(points, shown);
     let mut path = String::new();
     for (at, number) in best.iter().enumerate() {
         let point = &points[*number];

@@ -10,4 +10,4 @@ pub use files::{
 };
 pub(crate) use files::{find_unread_field, read_first_problems};
 pub(crate) use flips::Flips;
-pub use scores::{BenchmarkScores, GradedSample, ProblemScore, score_samples};
+pub use scores::{BenchmarkScores, GradedSample, ProblemScore, is_empty, score_samples};

@@ -24,6 +24,7 @@ mod log;
 mod online;
 mod other_commands;
 mod output;
+mod page_file;
 mod parts;
 mod pipeline_arguments;
 mod plan;

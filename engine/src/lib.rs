@@ -14,7 +14,7 @@ pub mod language;
 pub mod pipeline;
 pub mod plan;
 mod program;
-mod report;
+pub mod report;
 pub mod run;
 pub mod service;
 mod smoke;

@@ -7,6 +7,8 @@ pub(crate) mod collect;
 pub(crate) mod facts;
 pub(crate) mod page;
 
+pub mod frontier;
+
 mod chart;
 mod graph;
 mod health;

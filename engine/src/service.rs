@@ -97,8 +97,10 @@ pub struct ServiceRequest {
     pub model: usize,
     /// The task and its text.
     pub kind: PromptKind,
-    /// Largest number of new tokens; of a gap, its length.
+    /// Largest number of new tokens; of a gap, its length or the longest of a range; of several gaps, the length of the first.
     pub new_tokens: Option<u32>,
+    /// The shortest gap of a range.
+    pub shortest: Option<u32>,
     /// A sampler in words, as `generate --sampler` takes it.
     pub sampler: Option<String>,
     /// Settings that replace some of the sampler's.
@@ -107,6 +109,8 @@ pub struct ServiceRequest {
     pub samples: usize,
     /// Seed of the draws.
     pub seed: Option<u64>,
+    /// Whether the customer wants the law of every token, and how many of the most probable tokens with it.
+    pub laws: Option<usize>,
 }
 
 /// Why a request is not answered.

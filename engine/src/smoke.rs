@@ -104,6 +104,9 @@ fn shrink_settings(
             training::shrink_average(config, &mut stage.inputs, changes);
         }
         StageConfig::Evaluate(config) => settings::shrink_evaluation(config, changes),
+        StageConfig::Frontier(config) => {
+            config.points.iter_mut().for_each(|point| settings::shrink_match(point, changes));
+        }
         StageConfig::Generate(config) => {
             config.prompts.iter_mut().for_each(|prompt| settings::shrink_prompt(prompt, changes));
         }

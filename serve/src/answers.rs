@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::run::text::TextCustomer;
-use fmflow_engine::run::text::{TextAnswer, TextStep};
+use fmflow_engine::run::text::{TextAnswer, TextStep, TokenLaw};
 use fmflow_engine::service::{ServiceRequest, StopFinder};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_blocking;
@@ -24,6 +24,8 @@ const MOST_WAITING: usize = 1024;
 pub(crate) enum Event {
     /// It is at work; its prompt has so many tokens.
     Begun(usize),
+    /// How probable the tokens of the next pieces of an answer were.
+    Laws(usize, Vec<TokenLaw>),
     /// The next piece of an answer.
     Piece(usize, String),
     /// What a pass wrote in the only answer of a request that is watched.
@@ -35,7 +37,7 @@ pub(crate) enum Event {
 }
 
 /// How an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ending {
     /// Why: `stop` or `length`.
     pub(crate) reason: &'static str,
@@ -43,6 +45,8 @@ pub(crate) struct Ending {
     pub(crate) tokens: usize,
     /// Forward passes.
     pub(crate) passes: usize,
+    /// The text of each gap, if there are several.
+    pub(crate) gaps: Vec<String>,
 }
 
 /// The events of a request. Who drops it has left: then the work ends before the next pass.
@@ -77,6 +81,8 @@ struct HttpCustomer {
     waiting: Arc<AtomicUsize>,
     stops: Vec<StopFinder>,
     wants_steps: bool,
+    /// How many of the most probable tokens are wanted with each law, if laws are.
+    laws: Option<usize>,
     failed: bool,
     /// Set when the server cuts all answers.
     cut: Arc<AtomicBool>,
@@ -103,6 +109,7 @@ pub(crate) async fn ask(
         waiting: waiting.clone(),
         stops: (0..request.samples).map(|_| StopFinder::new(stops.to_vec())).collect(),
         wants_steps,
+        laws: request.laws,
         failed: false,
         cut: state.cut.clone(),
         metrics: state.metrics.clone(),
@@ -159,6 +166,14 @@ impl TextCustomer for HttpCustomer {
         self.tell(Event::Step(step.clone()));
     }
 
+    fn wants_laws(&self) -> Option<usize> {
+        self.laws
+    }
+
+    fn weigh(&mut self, sample: usize, laws: Vec<TokenLaw>) {
+        self.tell(Event::Laws(sample, laws));
+    }
+
     fn goes_on(&mut self, sample: usize) -> bool {
         let wanted = !self.failed && !self.events.is_closed() && !self.cut.load(Ordering::SeqCst);
         wanted && !self.stops[sample].is_found()
@@ -177,7 +192,8 @@ impl TextCustomer for HttpCustomer {
         let count = |counter: &AtomicU64, value: usize| counter.fetch_add(value as u64, Ordering::Relaxed);
         count(&self.metrics.tokens, answer.tokens);
         count(&self.metrics.passes, answer.passes);
-        self.tell(Event::Ended(sample, Ending { reason, tokens: answer.tokens, passes: answer.passes }));
+        let TextAnswer { tokens, passes, gaps, .. } = answer;
+        self.tell(Event::Ended(sample, Ending { reason, tokens, passes, gaps }));
     }
 
     fn fail(&mut self, failure: Failure) {

@@ -2,8 +2,11 @@
 
 mod asked;
 mod bodies;
+mod gaps;
+mod laws;
 
 pub(crate) use asked::{Asked, Form, parse_request};
 pub(crate) use bodies::{
-    Naming, render_answers, render_begin, render_end, render_models, render_piece, render_usage,
+    Naming, WholeAnswer, render_answers, render_begin, render_end, render_models, render_piece, render_usage,
 };
+pub(crate) use laws::LawTeller;

@@ -43,6 +43,11 @@ impl Fields {
         }
     }
 
+    /// Takes a field that is `false`, which some clients send for nothing; returns whether it was.
+    pub(crate) fn take_false(&mut self, name: &str) -> bool {
+        self.0.get(name) == Some(&Value::Bool(false)) && self.take(name).is_some()
+    }
+
     /// Takes a whole number within bounds.
     pub(crate) fn take_count(&mut self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Fault> {
         let Some(value) = self.take(name) else { return Ok(None) };

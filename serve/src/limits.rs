@@ -37,6 +37,12 @@ impl Limits {
 /// Stop strings of a request, and bytes of each.
 pub(crate) const STOPS: (usize, usize) = (16, 256);
 
+/// Gaps of a request.
+pub(crate) const GAPS: usize = 16;
+
+/// Most probable tokens that are told of each place.
+pub(crate) const RANKED: u64 = 20;
+
 /// Turns of a conversation.
 pub(crate) const TURNS: usize = 4096;
 

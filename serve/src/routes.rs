@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 use crate::answers::{Answers, Ending, Event, ask};
 use crate::api::{
-    Asked, Form, Naming, parse_request, render_answers, render_begin, render_end, render_models,
-    render_piece, render_usage,
+    Asked, Form, LawTeller, Naming, WholeAnswer, parse_request, render_answers, render_begin, render_end,
+    render_models, render_piece, render_usage,
 };
 use crate::fault::{Fault, respond, respond_json};
 use crate::page::show_page;
@@ -158,13 +158,14 @@ async fn answer(state: &Arc<ServerState>, form: Form, request: Request) -> Resul
         model: state.service.models()[request.model].id.clone(),
     };
     let samples = request.samples;
+    let laws = request.laws.map(|_| LawTeller::new(form));
     let answers = ask(state, request, &stops, false).await?;
     if stream {
         let narrator = PieceNarrator::new(naming, samples, usage.then_some(answers.prompt_tokens));
         return Ok(respond_events(answers, narrator));
     }
-    let (prompt_tokens, found) = (answers.prompt_tokens, collect(answers, samples).await?);
-    Ok(respond_json(StatusCode::OK, &render_answers(&naming, prompt_tokens, &found)))
+    let (prompt_tokens, found) = (answers.prompt_tokens, collect(answers, samples, laws).await?);
+    Ok(respond_json(StatusCode::OK, &render_answers(&naming, prompt_tokens, found)))
 }
 
 async fn answer_watched(State(state): Shared, request: Request) -> Result<Response, Fault> {
@@ -175,31 +176,47 @@ async fn answer_watched(State(state): Shared, request: Request) -> Result<Respon
             "one answer is watched, and comes in pieces anyway: leave `n` and `stream` out",
         ));
     }
+    if asked.request.shortest.is_some() {
+        return Err(Fault::field(
+            "gap_tokens",
+            "a gap whose length the model chooses is not watched: send one length",
+        ));
+    }
     let model = state.service.models()[asked.request.model].id.clone();
     let answers = ask(&state, asked.request, &asked.stops, true).await?;
     let narrator = StepNarrator::new(&answers, &model);
     Ok(respond_events(answers, narrator))
 }
 
-/// All answers of a request.
-async fn collect(mut answers: Answers, samples: usize) -> Result<Vec<(String, Ending)>, Fault> {
-    let mut found: Vec<(String, Option<Ending>)> = vec![(String::new(), None); samples];
-    while found.iter().any(|(_, ending)| ending.is_none()) {
+/// All answers of a request, with their laws if somebody is there to tell them.
+async fn collect(
+    mut answers: Answers,
+    samples: usize,
+    laws: Option<LawTeller>,
+) -> Result<Vec<WholeAnswer>, Fault> {
+    let mut found = vec![(String::new(), laws, None); samples];
+    while found.iter().any(|(_, _, ending)| ending.is_none()) {
         match answers.next().await {
             Some(Event::Piece(sample, text)) => found[sample].0.push_str(&text),
-            Some(Event::Ended(sample, ending)) => found[sample].1 = Some(ending),
+            Some(Event::Laws(sample, new)) => {
+                found[sample].1.iter_mut().for_each(|own| own.take(new.clone()))
+            }
+            Some(Event::Ended(sample, ending)) => found[sample].2 = Some(ending),
             Some(Event::Failed(failure)) => return Err(failure.into()),
             Some(Event::Begun(_) | Event::Step(_)) => {}
             None => return Err(Fault::stopping()),
         }
     }
-    Ok(found.into_iter().filter_map(|(text, ending)| Some((text, ending?))).collect())
+    let whole = |(text, laws, ending)| Some(WholeAnswer { text, laws, ending: ending? });
+    Ok(found.into_iter().filter_map(whole).collect())
 }
 
 /// Tells pieces in OpenAI's form.
 struct PieceNarrator {
     naming: Naming,
     samples: usize,
+    /// Of each answer.
+    laws: Vec<LawTeller>,
     endings: Vec<Ending>,
     /// Tokens of the prompt, if the usage is wanted.
     usage: Option<usize>,
@@ -207,7 +224,8 @@ struct PieceNarrator {
 
 impl PieceNarrator {
     fn new(naming: Naming, samples: usize, usage: Option<usize>) -> Self {
-        Self { naming, samples, endings: Vec::new(), usage }
+        let laws = vec![LawTeller::new(naming.form); samples];
+        Self { naming, samples, laws, endings: Vec::new(), usage }
     }
 }
 
@@ -218,10 +236,17 @@ impl Narrator for PieceNarrator {
 
     fn tell(&mut self, event: Event) -> Vec<Value> {
         match event {
-            Event::Piece(sample, text) => vec![render_piece(&self.naming, sample, &text)],
+            Event::Laws(sample, laws) => {
+                self.laws[sample].take(laws);
+                Vec::new()
+            }
+            Event::Piece(sample, text) => {
+                vec![render_piece(&self.naming, sample, &text, self.laws[sample].tell_new())]
+            }
             Event::Ended(sample, ending) => {
+                let laws = self.laws[sample].tell_new();
+                let mut told = vec![render_end(&self.naming, sample, &ending, laws)];
                 self.endings.push(ending);
-                let mut told = vec![render_end(&self.naming, sample, ending)];
                 if let Some(prompt_tokens) = self.usage.filter(|_| self.is_done()) {
                     told.push(render_usage(&self.naming, prompt_tokens, &self.endings));
                 }

@@ -34,7 +34,7 @@ impl Narrator for StepNarrator {
                 let (reason, tokens, passes) = (ending.reason, ending.tokens, ending.passes);
                 vec![json!({ "type": "end", "finish_reason": reason, "tokens": tokens, "passes": passes })]
             }
-            Event::Begun(_) | Event::Failed(_) => Vec::new(),
+            Event::Begun(_) | Event::Laws(..) | Event::Failed(_) => Vec::new(),
         }
     }
 

@@ -3,14 +3,17 @@
 
 mod answering;
 mod choose;
+mod laws;
 mod listening;
 mod open_text;
 mod orders;
 mod request;
 mod score;
+mod trials;
 mod twin;
 
 pub(crate) use answering::{Asker, SAMPLE_STRIDE, answer_prompt, measure_prompt_twin, warm_up};
 pub(crate) use choose::choose_length;
 pub(crate) use open_text::open_text_model;
 pub(crate) use request::display_prompt;
+pub(crate) use twin::measure_twins;

@@ -55,7 +55,7 @@ use block::TransformerBlock;
 use layout::{ParameterView, draw_initial_values};
 use time::TimeEmbedding;
 
-pub(crate) use cache::{KeyValueCache, NewTokens};
+pub(crate) use cache::{KeptTokens, KeyValueCache, NewTokens};
 pub use context::{AttentionContext, PADDING};
 pub use error::BackboneError;
 pub use fmflow_engine::pipeline::checkpoint_config::{ConfigError, Qwen3Config};

@@ -1,7 +1,9 @@
 //! Generates completions from a checkpoint by connecting the backbone with the samplers.
 
 mod canvases;
+mod memory;
 mod posterior;
+mod prefixes;
 mod request;
 mod row_logits;
 mod together;
@@ -14,7 +16,7 @@ use fmflow_engine::pipeline::config::{Sampler, SamplerCache, SamplerKind};
 
 use crate::backbone::{Attention, BackboneError, KeyValueCache, TimeConditioning};
 pub use posterior::BackbonePosterior;
-pub(crate) use request::{Completion, CompletionRequest, TimedCompletions};
+pub(crate) use request::{Completion, CompletionRequest, GivenTokens, TimedCompletions};
 pub(crate) use together::{Left, Together};
 
 use canvases::{begin_writing, read_completion, share_sampler};

@@ -11,11 +11,12 @@ mod fenced;
 mod gaps;
 mod likelihood;
 mod prompts;
+mod questions;
 mod shots;
 
 pub(crate) use benchmark::BenchmarkReport;
 pub(crate) use code::probe_benchmark;
-pub(crate) use exact::{ExactScores, score_exact_match};
+pub(crate) use exact::{ExactScores, MeasuredSpeed, measure_exact_match, score_exact_match};
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::EvaluateConfig;

@@ -12,8 +12,8 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::{
-    answer, average, convert, evaluate, export, failure, fetch, generate, inspect, probe, random_init, rows,
-    tokenizer, train, verify,
+    answer, average, convert, evaluate, export, failure, fetch, frontier, generate, inspect, probe,
+    random_init, rows, tokenizer, train, verify,
 };
 
 /// Runs stages in this process.
@@ -53,6 +53,7 @@ impl Execute for LocalExecutor {
             StageConfig::Train(config) => train::run_train(job, config, probe::answer_probe),
             StageConfig::Average(config) => average::run_average(job, config),
             StageConfig::Evaluate(config) => evaluate::run_evaluate(job, config),
+            StageConfig::Frontier(config) => frontier::run_frontier(job, config),
             StageConfig::Generate(config) => generate::run_generate(job, config),
             StageConfig::Export(config) => export::run_export(job, config),
             StageConfig::Command(_) | StageConfig::Report => {

@@ -19,6 +19,7 @@ pub(crate) mod export;
 pub(crate) mod failure;
 pub(crate) mod fetch;
 pub mod flow;
+pub(crate) mod frontier;
 pub(crate) mod generate;
 #[cfg(feature = "hub")]
 mod hub;

@@ -228,6 +228,29 @@ fn many_clients_at_once_get_the_bytes_of_generate() {
     let filled = texts(&server, text, &gap).remove(0);
     let whole = generate(&["tiny.kdl", "sft", "--prefix", "The ", "--suffix", " end", "--length", "6"]);
     assert_eq!(format!("The {filled} end"), whole[0]);
+    // Several gaps, and a gap whose length the model chooses, at any concurrency.
+    let several =
+        json!({"model": "sft", "prompt": "The ", "suffix": [" meets\n the ", " end"], "gap_tokens": [3, 4]});
+    let chosen = json!({"model": "sft", "prompt": "The ", "suffix": " end", "gap_tokens": "2..6", "sampler": "drawn",
+        "n": 3, "seed": 3});
+    let gap = ["tiny.kdl", "sft", "--prefix", "The ", "--suffix", " end"];
+    let filled = generate(&[&gap[..], &["--between", " meets\n the ", "--length", "3,4"]].concat());
+    let lengths =
+        generate(&[&gap[..], &["--length", "2..6", "--sampler", "drawn", "-n", "3", "--seed", "3"]].concat());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let (server, several, chosen, filled, lengths) = (&server, &several, &chosen, &filled, &lengths);
+            scope.spawn(move || {
+                assert_eq!(format!("The {} end", texts(server, text, several)[0]), filled[0]);
+                let found = texts(server, text, chosen);
+                let found: Vec<String> = found.iter().map(|gap| format!("The {gap} end")).collect();
+                assert_eq!(&found, lengths);
+            });
+        }
+    });
+    let gaps = server.ask(text, &several)["choices"][0].clone();
+    let [first, second] = [0, 1].map(|at| gaps["gaps"][at].as_str().unwrap());
+    assert_eq!(gaps["text"], format!("{first} meets\n the {second}"));
     // A stop: what stands before it.
     let long = &expected[3][0];
     let stop: String = long.chars().skip(long.chars().count() / 2).take(3).collect();
@@ -247,6 +270,72 @@ fn many_clients_at_once_get_the_bytes_of_generate() {
     }
     server.signal("-TERM");
     assert_eq!(server.end(), Some(0));
+}
+
+#[test]
+fn log_probabilities_are_those_of_the_law_at_any_concurrency() {
+    let server = Server::start(&["tiny.kdl", "ar", "tiny.kdl", "sft"]);
+    let drawn = json!({"model": "ar", "prompt": "The river", "max_tokens": 20, "temperature": 1, "top_p": 0.9,
+        "logprobs": 4, "n": 2, "seed": 5});
+    let turns = json!({"model": "ar", "messages": [{"role": "user", "content": "first: a b c"}], "max_tokens": 12,
+        "logprobs": true, "top_logprobs": 2});
+    let ask = |path: &str, body: &Value| -> Vec<Value> {
+        let whole = server.ask(path, body)["choices"].as_array().unwrap().clone();
+        let whole: Vec<Value> = whole.iter().map(|choice| choice["logprobs"].clone()).collect();
+        let list = if body["messages"].is_null() { "token_logprobs" } else { "content" };
+        let mut pieces = vec![Vec::new(); whole.len()];
+        for event in server.stream(path, body.clone()) {
+            let choice = &event["choices"][0];
+            let new = choice["logprobs"][list].as_array().into_iter().flatten().cloned();
+            pieces[usize::try_from(choice["index"].as_u64().unwrap()).unwrap()].extend(new);
+        }
+        for (pieces, whole) in pieces.iter().zip(&whole) {
+            assert_eq!(&json!(pieces), &whole[list], "{body}");
+        }
+        whole
+    };
+    let (text, chat) = ("/v1/completions", "/v1/chat/completions");
+    let alone = (ask(text, &drawn), ask(chat, &turns));
+    std::thread::scope(|scope| {
+        for round in 0..6 {
+            let (ask, alone, drawn, turns) = (&ask, &alone, &drawn, &turns);
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(5 * round));
+                assert!(ask(text, drawn) == alone.0 && ask(chat, turns) == alone.1);
+            });
+        }
+    });
+    for laws in &alone.0 {
+        for (token, (top, own)) in laws["tokens"].as_array().unwrap().iter().zip(
+            laws["top_logprobs"].as_array().unwrap().iter().zip(laws["token_logprobs"].as_array().unwrap()),
+        ) {
+            // Parts of letters have one text: then the most probable is told.
+            assert!(top[token.as_str().unwrap()].as_f64() >= own.as_f64());
+            assert!(!top.as_object().unwrap().is_empty() && own.as_f64().unwrap() < 0.0);
+        }
+    }
+    // Greedy: each token is the most probable one, and the tokens are the text.
+    let plain = json!({"model": "ar", "prompt": "The river", "max_tokens": 20, "logprobs": 1});
+    let choice = server.ask(text, &plain)["choices"][0].clone();
+    let list = |name: &str| choice["logprobs"][name].as_array().unwrap().clone();
+    let tokens: String = list("tokens").iter().map(|token| token.as_str().unwrap().to_owned()).collect();
+    assert_eq!(tokens, choice["text"].as_str().unwrap());
+    let starts = list("tokens").into_iter().scan(0, |letters, token| {
+        let start = *letters;
+        *letters += token.as_str().unwrap().chars().count();
+        Some(json!(start))
+    });
+    assert_eq!(starts.collect::<Vec<_>>(), list("text_offset"));
+    for law in alone.1[0]["content"].as_array().unwrap() {
+        assert_eq!(
+            (&law["token"], &law["logprob"]),
+            (&law["top_logprobs"][0]["token"], &law["top_logprobs"][0]["logprob"])
+        );
+    }
+    let told = server.refuse(text, &json!({"model": "sft", "prompt": "The", "max_tokens": 4, "logprobs": 1}));
+    assert!(told.contains("this sampler has none"), "{told}");
+    let single = json!({"model": "sft", "prompt": "The ", "suffix": " end", "max_tokens": 4, "logprobs": 1, "block": 1});
+    assert_eq!(server.ask(text, &single)["choices"][0]["logprobs"]["tokens"].as_array().unwrap().len(), 4);
 }
 
 #[test]
@@ -302,6 +391,9 @@ fn what_does_not_fit_the_checkpoint_is_told() {
         (json!({"sampler": format!("threshold threshold={}", "1".repeat(2000))}), "letters"),
         (json!({"sampler": "autoregressive", "suffix": "x"}), "predicts each token in place"),
         (json!({"top_k": "a\" b=\"c"}), "top-k"),
+        (json!({"max_tokens": null, "suffix": "x", "gap_tokens": "1..65"}), "65 lengths of the gap"),
+        (json!({"max_tokens": null, "suffix": "x", "gap_tokens": "1..22", "n": 3}), "66 lengths of the gap"),
+        (json!({"max_tokens": null, "suffix": ["x", "y"], "gap_tokens": [70, 70]}), "context"),
         (
             json!({"sampler": "confidence", "steps": 1_000_000}),
             "1000000 for an answer, and a server makes at most",

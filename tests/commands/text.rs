@@ -24,6 +24,7 @@ generate "more" from="sft" sampler="drawn" {
     infill prefix="" suffix=" end" length=4
     prompt "The river" sampler="simulated" new-tokens=5
     infill prefix="The " suffix=" end" length="3..5" sampler="simulated"
+    infill prefix="The " suffix=" end" length=3 { gap after=" meets the " length=4 }
 }
 generate "ordered" from="ar" sampler="next" { prompt "The river" new-tokens=9 }
 "#;
@@ -306,6 +307,20 @@ fn a_chat_changes_its_settings_and_forgets_what_is_undone() {
 }
 
 #[test]
+fn a_traced_chat_tells_every_pass_and_prints_the_same_answer() {
+    let arguments = ["tiny.kdl", "sft", "--sampler", "confidence passes=3", "--new-tokens", "12"];
+    let typed = "first: a b c\n/length 2..4\n/infill The [...] end\n";
+    let plain = chat(&arguments, typed).ok();
+    let traced = chat(&[&arguments[..], &["--trace"]].concat(), typed).ok();
+    assert_eq!(traced.stdout, plain.stdout);
+    let passes: Vec<&str> = traced.stderr.lines().filter(|line| line.starts_with("pass ")).collect();
+    assert_eq!(passes.len(), 3, "{}", traced.stderr);
+    let noise = |line: &str| line.matches('·').count();
+    assert!(noise(passes[0]) > noise(passes[1]) && noise(passes[2]) == 0, "{passes:#?}");
+    assert!(!traced.stderr.contains('\u{1b}') && !plain.stderr.contains("pass 1"), "{}", traced.stderr);
+}
+
+#[test]
 fn samplers_are_measured_on_questions() {
     let line = |question: &str, answer: &str| {
         format!("{}\n", serde_json::json!({ "question": question, "answer": answer }))
@@ -338,10 +353,212 @@ fn samplers_are_measured_on_questions() {
         grid.stdout
     );
     assert!(grid.stderr.contains("2 questions, seed 3, cpu, f32"), "{}", grid.stderr);
+    let svg = RAN.path().join("frontier.svg");
+    let sampler = ["--sampler", "threshold threshold=0.5,0.9", "--svg", "frontier.svg"];
+    for _ in 0..2 {
+        bench(&sampler).ok();
+        let drawn = fs::read_to_string(&svg).unwrap();
+        assert_eq!(drawn.matches("<circle").count(), 4, "{drawn}");
+        assert!(
+            drawn.contains("1  threshold threshold=0.5: 50.0 %") && drawn.contains(">sft, 2 questions<"),
+            "{drawn}"
+        );
+    }
+    RAN.write("frontier.svg", "a drawing of mine");
+    bench(&sampler).exits(2).says("frontier.svg exists and is no frontier of fmflow");
     RAN.write("bad-questions.jsonl", "\n{\"question\": \"a\"}\n");
     let bad = ["bench", "generate", "tiny.kdl", "sft", "--questions", "bad-questions.jsonl"];
     RAN.fmflow(&bad).exits(8).says("bad-questions.jsonl:2: missing field `answer`");
     bench(&["--sampler", "threshold threshold=7"]).exits(2).says("must be");
+}
+
+/// A chat template may write more behind a question that is the last turn than behind one that is answered.
+#[test]
+fn questions_are_asked_with_the_ids_of_training() {
+    let turns = |last: &str| {
+        let more = format!("{{% if loop.last and m.role == 'user' %}}{last}{{% endif %}}");
+        let turn = format!("<|im_start|>{{{{ m.role }}}}\n{{{{ m.content }}}}{more}<|im_end|>\n");
+        let begin = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+        format!("{{% for m in messages %}}{turn}{{% endfor %}}{begin}")
+    };
+    let copy = |name: &str, template: &str| {
+        for file in fs::read_dir(RAN.artifact("sft")).unwrap() {
+            let file = file.unwrap();
+            if file.file_type().unwrap().is_file() {
+                let to = RAN.path().join(name).join(file.file_name());
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                fs::copy(file.path(), to).unwrap();
+            }
+        }
+        let file = format!("{name}/tokenizer_config.json");
+        let text = fs::read_to_string(RAN.path().join(&file)).unwrap();
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config["chat_template"] = template.into();
+        RAN.write(&file, &config.to_string());
+        if RAN.path().join(name).join("chat_template.jinja").exists() {
+            RAN.write(&format!("{name}/chat_template.jinja"), template);
+        }
+    };
+    copy("plain", &turns(""));
+    copy("talks", &turns(" river river river"));
+    let asked = ["first: a b c", "last: a b c"];
+    let mut lines = String::new();
+    for question in asked {
+        let found = answers(&["plain", "--chat", "--prompt", question, "--new-tokens", "12", "--no-twin"]);
+        let answer = &found["answers"][0]["text"];
+        lines += &format!("{}\n", serde_json::json!({ "question": question, "answer": answer }));
+    }
+    RAN.write("as-trained.jsonl", &lines);
+    for folder in ["plain", "talks"] {
+        let bench =
+            ["bench", "generate", folder, "--questions", "as-trained.jsonl", "--new-tokens", "12", "--json"];
+        let found: Value = serde_json::from_str(&RAN.fmflow(&bench).ok().stdout).unwrap();
+        assert_eq!(found["samplers"][0]["exact"], 2, "{folder}: {found:#}");
+    }
+}
+
+/// Gaps are filled together: the texts between them are there from the first pass on, and stay.
+#[test]
+fn a_frontier_measures_every_sampler_as_an_evaluation_does() {
+    let project = Project::tiny();
+    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    let stage = r#"
+sampler "above" kind="threshold" threshold=0.9
+frontier "speed" {
+    checkpoint "sft"
+    exact-match dataset="tasks" sampler="above" first=6
+    exact-match dataset="tasks" sampler="parallel" first=6
+    thresholds 0.3 0.9
+    blocks 3 12
+}
+"#;
+    project.write("tiny.kdl", &(text + stage));
+    let ran = project.fmflow(&["run", "tiny.kdl", "--until", "speed"]).ok();
+    let folder = project.artifact("speed");
+    let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
+    let found: Value = serde_json::from_str(&read("frontier.json")).unwrap();
+    let samplers = found["samplers"].as_array().unwrap();
+    let names: Vec<&str> = samplers.iter().map(|one| one["sampler"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "above threshold=0.3 block=3",
+            "above threshold=0.3 block=12",
+            "above threshold=0.9 block=3",
+            "above threshold=0.9 block=12",
+            "parallel block=3",
+            "parallel block=12"
+        ]
+    );
+    assert!(
+        samplers.iter().all(|one| one["questions"] == 6 && one["tokens_per_second"].as_f64().unwrap() > 0.0)
+    );
+    // Two passes for the one block of each of six answers.
+    assert_eq!(samplers[5]["passes"], 12, "{found:#}");
+    assert_eq!(read("frontier.svg").matches("<circle").count(), 12);
+    assert_eq!(read("answers.jsonl").lines().count(), 36);
+    assert!(
+        ran.stdout.contains("6 samplers, best") || ran.stderr.contains("6 samplers, best"),
+        "{}",
+        ran.stdout
+    );
+    // The same questions, answers and passes as in `evaluate`.
+    let evaluate = "evaluate \"check\" { checkpoint \"sft\"; exact-match dataset=\"tasks\" sampler=\"parallel\" first=6 }\n";
+    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    project.write("tiny.kdl", &(text + evaluate));
+    project.fmflow(&["run", "tiny.kdl", "--until", "check"]).ok();
+    let report = fs::read_to_string(project.artifact("check").join("report.json")).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let scores = &report["sft"]["exact_match"]["tasks"];
+    for (own, other) in [("exact", "passed"), ("tokens", "tokens"), ("passes", "passes")] {
+        assert_eq!(samplers[5][own], scores[other], "{own}");
+    }
+    for (before, after, code, expected) in [
+        ("thresholds 0.3 0.9", "thresholds 0.3 1.5", 2, "must be"),
+        ("blocks 3 12", "blocks 0", 2, "must be"),
+        ("sampler=\"above\" first=6", "sampler=\"nobody\" first=6", 2, "nobody"),
+        (
+            "sampler \"above\" kind=\"threshold\"",
+            "sampler \"above\" kind=\"threshold\" cache=\"exact\"",
+            2,
+            "cache-mismatch",
+        ),
+    ] {
+        let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+        project.write("bad.kdl", &text.replace(before, after));
+        project.fmflow(&["check", "bad.kdl"]).exits(code).says(expected);
+    }
+    project.fmflow(&["run", "--smoke", "tiny.kdl", "--until", "speed"]).ok();
+}
+
+#[test]
+fn several_gaps_are_filled_at_once() {
+    let gaps = [
+        "--prefix",
+        "The ",
+        "--between",
+        " meets\n the ",
+        "--between",
+        " at",
+        "--suffix",
+        " end",
+        "--length",
+        "3,4,2",
+    ];
+    for (stage, sampler) in [
+        ("sft", "drawn"),
+        ("sft", "simulated"),
+        ("sft", "confidence passes=2"),
+        ("flow", "entropy-bound bound=1 block=4"),
+    ] {
+        let command =
+            [&["tiny.kdl", stage][..], &gaps, &["--sampler", sampler, "--seed", "7", "--no-twin"]].concat();
+        let found = answers(&command)["answers"][0].clone();
+        let filled: Vec<&str> =
+            found["gaps"].as_array().unwrap().iter().map(|gap| gap.as_str().unwrap()).collect();
+        let [first, second, third] = filled[..] else { panic!("{found:#}") };
+        let text = format!("The {first} meets\n the {second} at{third} end");
+        assert_eq!((&found["text"], &found["tokens"]), (&text.as_str().into(), &9.into()), "{sampler}");
+        // One after the other is something else: the first gap does not see the others then.
+        assert_eq!(
+            generate(&[&command[..], &["--n", "1"]].concat()).ok().stdout,
+            format!("{text}\n"),
+            "{sampler}"
+        );
+    }
+    let one =
+        answers(&["tiny.kdl", "sft", "--prefix", "The ", "--suffix", " end", "--length", "4", "--no-twin"]);
+    assert_eq!(one["answers"][0].get("gaps"), None);
+    let typed = "/length 3\n/infill The [...] meets the [...] end\n";
+    let talked = chat(&["tiny.kdl", "sft"], typed).ok().stdout;
+    let same = [
+        "tiny.kdl",
+        "sft",
+        "--prefix",
+        "The ",
+        "--between",
+        " meets the ",
+        "--suffix",
+        " end",
+        "--length",
+        "3",
+        "--no-twin",
+    ];
+    assert_eq!(talked, generate(&same).ok().stdout);
+    for (arguments, code, expected) in [
+        (&["--prefix", "a", "--between", "b", "--length", "2..4"][..], 2, "is not the length of 2 gaps"),
+        (&["--prefix", "a", "--between", "b", "--length", "2,4,5"], 2, "is not the length of 2 gaps"),
+        (&["--prefix", "a", "--between", "b", "--length", "0"], 2, "is not the length of 2 gaps"),
+        (&["--prefix", "a", "--between", "", "--length", "2"], 2, "two gaps without a text between them"),
+        (&["--prefix", "a", "--between", "b", "--length", "70,70"], 2, "context"),
+        (
+            &["--prefix", "a", "--between", "b", "--length", "2", "--sampler", "autoregressive"],
+            2,
+            "predicts each token in place",
+        ),
+    ] {
+        generate(&[&["tiny.kdl", "sft"], arguments].concat()).exits(code).says(expected);
+    }
 }
 
 #[test]

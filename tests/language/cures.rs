@@ -193,6 +193,14 @@ const SLIPS: &[(&str, &str)] = &[
         "infill prefix=\"\" suffix=\"x\" length=4 sampler=\"left-right\"; prompt \"once\" sampler=\"exact\"",
     ),
     (
+        "prompt \"once\" sampler=\"exact\"",
+        "infill prefix=\"a\" suffix=\"x\" length=4 sampler=\"exact\" { gap after=\"\" length=2 }; prompt \"once\" sampler=\"exact\"",
+    ),
+    (
+        "prompt \"once\" sampler=\"exact\"",
+        "infill prefix=\"a\" suffix=\"x\" length=\"2..4\" sampler=\"exact\" { gap after=\"b\" length=2 }; prompt \"once\" sampler=\"exact\"",
+    ),
+    (
         "generate \"samples\" from=\"sft\" {",
         "generate \"more\" from=\"ar\" { infill prefix=\"a\" suffix=\"x\" length=4 sampler=\"left-right\" }\ngenerate \"samples\" from=\"sft\" {",
     ),

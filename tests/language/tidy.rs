@@ -343,6 +343,7 @@ const STAGES_FLOORS: &[&str] = &[
     "convert",
     "average",
     "evaluate",
+    "frontier",
     "generate",
     "probe",
     "export",

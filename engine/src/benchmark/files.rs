@@ -57,11 +57,11 @@ impl Sample {
         }
     }
 
-    /// Whether nothing was written.
+    /// Whether nothing was written, as [`is_empty`].
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub fn is_empty(&self, layout: Layout) -> bool {
         let (SampleSource::Solution(text) | SampleSource::Completion(text)) = &self.source;
-        text.trim().is_empty()
+        super::is_empty(text, layout)
     }
 }
 

@@ -123,9 +123,30 @@ impl BenchmarkScores {
     }
 }
 
+/// Whether an answer to a problem is nothing: no letter but blanks. In a gap, blanks are a text like another.
+#[must_use]
+pub fn is_empty(text: &str, layout: Layout) -> bool {
+    match layout {
+        Layout::Infilling => text.is_empty(),
+        Layout::HumanEval | Layout::Mbpp | Layout::Gsm8k | Layout::Exact | Layout::Choice | Layout::Code => {
+            text.trim().is_empty()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blanks_are_an_answer_in_a_gap_alone() {
+        for (text, gap, others) in [("", true, true), ("\n  ", false, true), (" x", false, false)] {
+            assert_eq!(is_empty(text, Layout::Infilling), gap, "{text:?}");
+            for layout in [Layout::HumanEval, Layout::Mbpp, Layout::Gsm8k, Layout::Exact, Layout::Code] {
+                assert_eq!(is_empty(text, layout), others, "{text:?} {layout:?}");
+            }
+        }
+    }
 
     fn sample(name: &str, outcome: Outcome) -> GradedSample {
         let verdict = Verdict { outcome, detail: String::new() };

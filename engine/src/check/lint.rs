@@ -38,7 +38,7 @@ use crate::check::options::CheckOptions;
 use crate::language::names::Declarations;
 use crate::language::record::Record;
 use crate::pipeline::Pipeline;
-use crate::pipeline::config::StageConfig;
+use crate::pipeline::config::{FrontierConfig, StageConfig};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{Stage, Stages};
 use crate::text::diagnostic::{Code, Diagnostic, Severity, Sink};
@@ -80,7 +80,8 @@ pub(crate) fn lint_pipeline(
                 capacity::check_canvas_length(stage, config, sink);
                 rows::lint_rows(stage, config, sink);
             }
-            StageConfig::Evaluate(config) => {
+            StageConfig::Evaluate(config)
+            | StageConfig::Frontier(FrontierConfig { declared: config, .. }) => {
                 checkpoint_use::lint_evaluated_checkpoints(lineages, stage, config, sink);
                 sampling::lint_evaluation_sampling(lineages, stage, config, sink);
                 benchmarks::lint_benchmark_files(stage, config, sink);
@@ -123,7 +124,7 @@ pub(crate) fn find_contradictions(
             teacher::lint_teacher(lineages, stage, config, &mut sink);
         }
         StageConfig::Convert(_) => checkpoint_use::check_converted_before(lineages, stage, &mut sink),
-        StageConfig::Evaluate(config) => {
+        StageConfig::Evaluate(config) | StageConfig::Frontier(FrontierConfig { declared: config, .. }) => {
             checkpoint_use::check_measured_checkpoints(lineages, stage, config, &mut sink)
         }
         StageConfig::Generate(config) => {

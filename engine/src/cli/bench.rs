@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 
 use super::CommandContext;
 use super::asking::{CheckpointArguments, OpenCheckpoint, SamplerWords, Task, build_prompt, read_text};
+use super::page_file::{PageKind, refuse_foreign_file, write_page};
 use crate::documents::Chat;
 use crate::error::{Error, Result};
 use crate::pipeline::config::PromptKind;
 use crate::pipeline::message::Message;
+use crate::report::frontier::{FrontierPoint, draw_frontier};
 use crate::run::text::{TextModelFacts, TextRequest, TextScores};
 use crate::text::display::{count_noun, render_table};
 use crate::text::escape::show_path;
@@ -48,6 +50,9 @@ pub(super) struct BenchArguments {
     /// Seed of the draws [default: that of the pipeline, 1 for a folder]
     #[arg(long)]
     seed: Option<u64>,
+    /// Draw the samplers as an SVG: right answers by tokens in a pass, and by speed; a drawing that is there is replaced
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -64,6 +69,9 @@ pub(super) fn run_bench(arguments: &BenchArguments, context: &CommandContext<'_>
     let BenchSubject::Generate = arguments.subject;
     let mut questions = read_questions(&arguments.questions)?;
     questions.truncate(arguments.first as usize);
+    if let Some(file) = &arguments.svg {
+        refuse_foreign_file(file, PageKind::FRONTIER)?;
+    }
     let checkpoint = arguments.checkpoint.open(context)?;
     let facts = checkpoint.model.facts();
     let samplers = list_samplers(&arguments.sampler, facts)?;
@@ -73,6 +81,11 @@ pub(super) fn run_bench(arguments: &BenchArguments, context: &CommandContext<'_>
         scores.push(score(&checkpoint, sampler, (arguments.new_tokens, seed), &questions, context)?);
     }
     let rows: Vec<(String, &TextScores)> = samplers.iter().map(SamplerWords::describe).zip(&scores).collect();
+    if let Some(file) = &arguments.svg {
+        let title = format!("{}, {}", arguments.checkpoint.name(), count_noun(questions.len(), "question"));
+        let points: Vec<FrontierPoint> = rows.iter().map(measure_point).collect();
+        write_page(file, PageKind::FRONTIER, draw_frontier(&title, &points).as_bytes())?;
+    }
     if arguments.json {
         let rows: Vec<Value> =
             rows.iter().map(|(sampler, scores)| render_row_json(sampler, scores)).collect();
@@ -150,6 +163,17 @@ fn read_questions(file: &Path) -> Result<Vec<Chat>> {
     };
     let questions: Vec<Chat> = lines.map(read).collect::<Result<_>>()?;
     if questions.is_empty() { Err(refused(1, "there are no questions".into())) } else { Ok(questions) }
+}
+
+/// Where a sampler is in the drawing.
+fn measure_point((sampler, scores): &(String, &TextScores)) -> FrontierPoint {
+    let answers = &scores.answers;
+    FrontierPoint {
+        sampler: sampler.clone(),
+        tokens_per_pass: answers.tokens() as f64 / answers.passes().max(1) as f64,
+        ratio: answers.tokens_per_second() / scores.twin,
+        right: scores.exact as f64 / answers.answers.len().max(1) as f64,
+    }
 }
 
 fn render_rows(rows: &[(String, &TextScores)]) -> String {

@@ -1,8 +1,13 @@
 //! `fmflow chat`: a conversation with a checkpoint, at a terminal or through pipes.
 
+mod editor;
 mod input;
+mod keys;
+mod line;
+mod screen;
 mod session;
 mod slash;
+mod trace;
 
 use clap::Args;
 
@@ -29,6 +34,9 @@ pub(super) struct ChatArguments {
     /// Seed of the draws; `/seed` changes it [default: that of the pipeline, 1 for a folder]
     #[arg(long)]
     seed: Option<u64>,
+    /// Show the answer being written, pass by pass, each token colored by how probable it was; plain lines if stderr is no terminal
+    #[arg(long)]
+    trace: bool,
 }
 
 pub(super) fn run_chat(arguments: &ChatArguments, context: &CommandContext<'_>) -> Result<()> {
@@ -48,6 +56,7 @@ pub(super) fn run_chat(arguments: &ChatArguments, context: &CommandContext<'_>) 
     context.output.message(&banner);
     let mut session =
         ChatSession::new(checkpoint, (sampler, length.to_string(), seed), signals::install_answer_flag()?);
+    session.trace = arguments.trace;
     session.set_system(arguments.system.as_deref());
     session.check(context)?;
     let mut input = ChatInput::open(context.output);

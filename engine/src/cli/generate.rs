@@ -11,7 +11,7 @@ use super::asking::{
 };
 use super::{CommandContext, signals};
 use crate::error::{Error, Failure, FailureKind, Result};
-use crate::pipeline::config::PromptKind;
+use crate::pipeline::config::{FurtherGap, PromptKind};
 use crate::pipeline::message::{Message, Speaker};
 use crate::run::text::TextRequest;
 
@@ -34,7 +34,7 @@ pub(super) struct GenerateArguments {
     /// Largest number of new tokens [default: the canvas of a chat, 64 for other prompts]
     #[arg(long, value_name = "N", conflicts_with_all = ["prefix", "suffix"])]
     new_tokens: Option<u32>,
-    /// Tokens of a gap; of a range such as 8..64 the most likely length is kept
+    /// Tokens of a gap; of a range such as 8..64 the most likely length is kept. Several gaps have this length each, or one each, such as 4,8
     #[arg(long, value_name = "N")]
     length: Option<String>,
     /// Number of answers, in one batch
@@ -70,6 +70,9 @@ struct AskedText {
     /// The text behind a gap
     #[arg(long, value_name = "TEXT", requires = "length")]
     suffix: Option<String>,
+    /// A text with a gap on both sides, between the two; may be repeated
+    #[arg(long, value_name = "TEXT", requires = "length", conflicts_with_all = ["prompt", "file", "turns", "chat"])]
+    between: Vec<String>,
 }
 
 pub(super) fn run_generate(arguments: &GenerateArguments, context: &CommandContext<'_>) -> Result<()> {
@@ -106,11 +109,21 @@ pub(super) fn run_generate(arguments: &GenerateArguments, context: &CommandConte
 }
 
 impl GenerateArguments {
+    /// The gaps between texts.
+    fn gaps(&self) -> Result<Task> {
+        let AskedText { prefix, suffix, between, .. } = &self.asked;
+        let written = self.length.as_deref().expect("a gap needs a length");
+        let (length, others) = read_lengths(written, between.len() + 1)?;
+        let gap = |(before, tokens): (&String, usize)| FurtherGap { before: before.clone(), tokens };
+        let more = between.iter().zip(others).map(gap).collect();
+        let (prefix, suffix) = (prefix.clone().unwrap_or_default(), suffix.clone().unwrap_or_default());
+        Ok(Task { kind: PromptKind::Infill { prefix, more, suffix }, length: Some(length) })
+    }
+
     fn task(&self) -> Result<Task> {
-        let AskedText { prompt, file, turns, prefix, suffix } = &self.asked;
-        if prefix.is_some() || suffix.is_some() {
-            let (prefix, suffix) = (prefix.clone().unwrap_or_default(), suffix.clone().unwrap_or_default());
-            return Ok(Task { kind: PromptKind::Infill { prefix, suffix }, length: self.length.clone() });
+        let AskedText { prompt, file, turns, prefix, suffix, between } = &self.asked;
+        if prefix.is_some() || suffix.is_some() || !between.is_empty() {
+            return self.gaps();
         }
         if self.length.is_some() {
             let help = "write `--new-tokens` for a prompt, or `--prefix` and `--suffix` for a gap";
@@ -136,6 +149,29 @@ impl GenerateArguments {
         };
         Ok(Task { kind, length })
     }
+}
+
+/// Reads the lengths of so many gaps: one for all of them, or one each. Of a single gap as it was written, which the language reads.
+fn read_lengths(written: &str, gaps: usize) -> Result<(String, Vec<usize>)> {
+    if gaps == 1 {
+        return Ok((written.to_owned(), Vec::new()));
+    }
+    let fault = || {
+        let message = format!("`--length {written}` is not the length of {gaps} gaps");
+        Error::usage(
+            message,
+            format!("write one number for all of them, or {gaps} with commas, such as `--length 4,8`"),
+        )
+    };
+    let parse = |word: &str| word.trim().parse::<usize>().ok().filter(|tokens| *tokens > 0).ok_or_else(fault);
+    let mut lengths: Vec<usize> = written.split(',').map(parse).collect::<Result<_>>()?;
+    if lengths.len() == 1 {
+        lengths = vec![lengths[0]; gaps];
+    }
+    if lengths.len() != gaps {
+        return Err(fault());
+    }
+    Ok((lengths[0].to_string(), lengths[1..].to_vec()))
 }
 
 fn stopped(checkpoint: &OpenCheckpoint) -> Error {

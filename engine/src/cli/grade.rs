@@ -126,7 +126,7 @@ fn grade_samples(
         .into_iter()
         .zip(verdicts)
         .map(|(sample, verdict)| {
-            let empty = sample.is_empty();
+            let empty = sample.is_empty(layout);
             GradedSample { id: sample.id, name: sample.name, empty, cut: None, verdict }
         })
         .collect();

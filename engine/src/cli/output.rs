@@ -69,6 +69,26 @@ impl Output {
         write_stdout(format!("\x1b[{rows}A\x1b[J").as_bytes())
     }
 
+    /// Whether stderr is a terminal on which a cursor can be moved.
+    pub(super) fn draws_on_stderr(self) -> bool {
+        io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|kind| kind != "dumb")
+    }
+
+    /// Whether what is drawn on stderr has colors.
+    pub(super) fn colors_stderr(self) -> bool {
+        self.uses_color()
+    }
+
+    /// Columns of the terminal of stderr.
+    pub(super) fn stderr_columns(self) -> usize {
+        read_terminal_columns(io::stderr()).unwrap_or(DrawingStyle::PLAIN.width)
+    }
+
+    /// Draws on the terminal of stderr: text that moves the cursor, in which the words of others are escaped already.
+    pub(super) fn draw(self, text: &str) {
+        write_stderr(text);
+    }
+
     /// Prints the answer on stdout as one JSON object.
     pub(super) fn json(self, value: &Value) -> Result<()> {
         ANSWERED.store(true, Ordering::Relaxed);

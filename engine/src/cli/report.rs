@@ -1,7 +1,5 @@
 //! `fmflow report`: writes a page about a pipeline or a run.
 
-mod page_file;
-
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -9,8 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use page_file::{refuse_foreign_file, write_page};
-
+use super::page_file::{PageKind, refuse_foreign_file, write_page};
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::{CommandContext, plan};
 use crate::error::{Error, Result};
@@ -62,7 +59,7 @@ pub(super) fn run_report(arguments: &ReportArguments, context: &CommandContext<'
     let (mut told, mut number) = (String::new(), None);
     loop {
         if !to_stdout {
-            refuse_foreign_file(&arguments.output)?;
+            refuse_foreign_file(&arguments.output, PageKind::REPORT)?;
         }
         let made = make_report(arguments, number, context)?;
         // Later runs are not what is followed.
@@ -70,7 +67,7 @@ pub(super) fn run_report(arguments: &ReportArguments, context: &CommandContext<'
         if to_stdout {
             return context.output.styled(&made.page.html);
         }
-        write_page(&arguments.output, made.page.html.as_bytes())?;
+        write_page(&arguments.output, PageKind::REPORT, made.page.html.as_bytes())?;
         if arguments.json {
             return context.output.json(&made.to_json(&arguments.output));
         }

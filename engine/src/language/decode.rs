@@ -10,6 +10,7 @@ mod contamination;
 mod contents;
 mod data;
 mod dataset;
+mod frontier;
 mod heads;
 mod model;
 mod probe;
@@ -98,6 +99,7 @@ impl<'a> Decoder<'a> {
             "train" => StageConfig::Train(Box::new(self.train(record)?)),
             "average" => StageConfig::Average(self.average(record)?),
             "evaluate" => StageConfig::Evaluate(self.evaluate(record)?),
+            "frontier" => StageConfig::Frontier(self.frontier(record)?),
             "generate" => StageConfig::Generate(self.generate(record)?),
             "export" => StageConfig::Export(decode_export(record)?),
             "command" => StageConfig::Command(self.command(record)?),

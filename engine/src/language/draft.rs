@@ -55,7 +55,7 @@ pub(crate) fn collect_drafts<'a>(world: &'a Declarations, sink: &mut Sink) -> Ve
         match record.spec.name.as_str() {
             "rows" => draft_rows(world, record, &used, &mut drafts),
             "convert" => draft_conversion(record, &mut drafts),
-            "evaluate" => draft_evaluation(world, record, &used, &mut drafts, sink),
+            "evaluate" | "frontier" => draft_evaluation(world, record, &used, &mut drafts, sink),
             _ if record.spec.namespace == "stage" => draft_plain_stage(world, record, &mut drafts),
             _ => {}
         }
@@ -112,7 +112,7 @@ fn find_used_rows(world: &Declarations) -> Vec<UsedRows<'_>> {
     for record in world.of_kind("train") {
         used.extend(find_trained_rows(world, record));
     }
-    for record in world.of_kind("evaluate") {
+    for record in world.of_kind("evaluate").chain(world.of_kind("frontier")) {
         for measured in record.children("held-out").chain(record.children("exact-match")) {
             let target = |field: &str| world.any_target(measured.leaf(field)?);
             if let (Some(rows), Some(dataset)) = (target("rows"), target("dataset")) {

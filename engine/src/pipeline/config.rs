@@ -39,8 +39,8 @@ pub use export::{ExportConfig, ExportDtype, ExportFormat};
 pub use field_pattern::FieldPattern;
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
-    Certainty, EulerKernel, EvaluateConfig, FilterOrder, GenerateConfig, Prompt, PromptKind, RemaskSettings,
-    Sampler, SamplerCache, SamplerKind,
+    Certainty, EulerKernel, EvaluateConfig, FilterOrder, FrontierConfig, FurtherGap, GenerateConfig, Prompt,
+    PromptKind, RemaskSettings, Sampler, SamplerCache, SamplerKind,
 };
 pub use train::TrainConfig;
 
@@ -63,6 +63,8 @@ pub enum StageConfig {
     Average(AverageConfig),
     /// Measures checkpoints.
     Evaluate(EvaluateConfig),
+    /// Measures samplers side by side.
+    Frontier(FrontierConfig),
     /// Samples from a checkpoint.
     Generate(GenerateConfig),
     /// Writes a checkpoint for other programs.
@@ -86,6 +88,7 @@ impl StageConfig {
             Self::Train(_) => "train",
             Self::Average(_) => "average",
             Self::Evaluate(_) => "evaluate",
+            Self::Frontier(_) => "frontier",
             Self::Generate(_) => "generate",
             Self::Export(_) => "export",
             Self::Command(_) => "command",

@@ -111,6 +111,7 @@ fn estimate_memory(pipeline: &Pipeline, stage: &Stage, cost: &StageCost) -> Opti
         StageConfig::Rows(_)
         | StageConfig::Tokenizer(_)
         | StageConfig::Evaluate(_)
+        | StageConfig::Frontier(_)
         | StageConfig::Generate(_)
         | StageConfig::Command(_)
         | StageConfig::Report => None,
@@ -194,9 +195,10 @@ fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, be
             source.bytes.saturating_add(disk::bound_report(&stage.config))
         }
         StageConfig::Tokenizer(_) => disk::bound_tokenizer(source.vocabulary.unwrap_or(0)),
-        StageConfig::Evaluate(_) | StageConfig::Generate(_) | StageConfig::Report => {
-            disk::bound_report(&stage.config)
-        }
+        StageConfig::Evaluate(_)
+        | StageConfig::Frontier(_)
+        | StageConfig::Generate(_)
+        | StageConfig::Report => disk::bound_report(&stage.config),
         // Nobody knows what a program makes; many make about as much as they read.
         StageConfig::Command(_) => source.bytes,
     };

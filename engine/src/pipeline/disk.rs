@@ -121,7 +121,9 @@ pub(super) fn bound_metrics(updates: u64, datasets: usize) -> u64 {
 /// Bytes at most of the files of a stage that makes neither rows nor weights, such as answers.
 pub(super) fn bound_report(config: &StageConfig) -> u64 {
     match config {
-        StageConfig::Evaluate(_) | StageConfig::Generate(_) => 4 * SMALL_FILES_BYTES,
+        StageConfig::Evaluate(_) | StageConfig::Frontier(_) | StageConfig::Generate(_) => {
+            4 * SMALL_FILES_BYTES
+        }
         _ => SMALL_FILES_BYTES,
     }
 }

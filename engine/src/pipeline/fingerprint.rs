@@ -51,7 +51,10 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
-        StageConfig::Command(_) | StageConfig::Average(_) | StageConfig::Report => 1,
+        StageConfig::Command(_)
+        | StageConfig::Average(_)
+        | StageConfig::Frontier(_)
+        | StageConfig::Report => 1,
         StageConfig::Tokenizer(_)
         | StageConfig::Fetch(_)
         | StageConfig::RandomInit(_)
@@ -59,7 +62,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Convert(_) => 4,
         StageConfig::Generate(_) => 5,
         StageConfig::Rows(_) | StageConfig::Train(_) => 6,
-        StageConfig::Evaluate(_) => 11,
+        StageConfig::Evaluate(_) => 12,
     }
 }
 

@@ -186,6 +186,7 @@ fn list_facts_set_by(config: &StageConfig) -> &'static [(ContractFact, &'static 
         | StageConfig::Rows(_)
         | StageConfig::Average(_)
         | StageConfig::Evaluate(_)
+        | StageConfig::Frontier(_)
         | StageConfig::Generate(_)
         | StageConfig::Export(_)
         | StageConfig::Command(_)

@@ -237,7 +237,7 @@ fn draw_labels(lines: &[&ChartLine], scale: &ChartScale, svg: &mut String) {
 }
 
 /// Round numbers from `low` to `high`, about four; powers of ten if that is enough of them on a logarithmic axis.
-fn find_ticks(low: f64, high: f64, logarithmic: bool) -> Vec<f64> {
+pub(super) fn find_ticks(low: f64, high: f64, logarithmic: bool) -> Vec<f64> {
     if logarithmic {
         let (first, last) = (low.log10().ceil() as i32, high.log10().floor() as i32);
         let stride = ((last - first) / 4).max(0) as usize + 1;
@@ -254,7 +254,7 @@ fn find_ticks(low: f64, high: f64, logarithmic: bool) -> Vec<f64> {
 }
 
 /// The number of a tick. Ticks are round, so few digits say all.
-fn format_tick(value: f64) -> String {
+pub(super) fn format_tick(value: f64) -> String {
     let size = value.abs();
     match size {
         0.0 => "0".to_owned(),

@@ -103,6 +103,15 @@ pub trait TextListener {
 
     /// What a pass wrote. It may still change, in any order.
     fn see(&mut self, _step: &TextStep) {}
+
+    /// Whether [`TextListener::weigh`] is wanted, which costs time, and with how many of the most probable tokens.
+    fn wants_laws(&self) -> Option<usize> {
+        None
+    }
+
+    /// How probable the next tokens of the text were. Told before their text, of samplers that have a law for each token
+    /// ([`Sampler::has_token_law`](crate::pipeline::config::Sampler::has_token_law)).
+    fn weigh(&mut self, _laws: Vec<TokenLaw>) {}
 }
 
 impl<L: TextListener + ?Sized> TextListener for &mut L {
@@ -121,6 +130,39 @@ impl<L: TextListener + ?Sized> TextListener for &mut L {
     fn see(&mut self, step: &TextStep) {
         (**self).see(step);
     }
+
+    fn wants_laws(&self) -> Option<usize> {
+        (**self).wants_laws()
+    }
+
+    fn weigh(&mut self, laws: Vec<TokenLaw>) {
+        (**self).weigh(laws);
+    }
+}
+
+/// How probable a token of an answer was, given all that stands before it: by the checkpoint's law at temperature 1, before a
+/// penalty, top-k and top-p, among the tokens that may be written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TokenLaw {
+    /// The token that was written.
+    pub token: TokenChance,
+    /// Letters of the text that begin in it; a special token has none, because the text leaves it out.
+    pub letters: usize,
+    /// The most probable tokens in its place, the most probable first; of equal ones the smallest id.
+    pub top: Vec<TokenChance>,
+}
+
+/// A token and how probable it was.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TokenChance {
+    /// Its id.
+    pub id: u32,
+    /// Its text alone, special tokens by name; what is only a part of a letter is U+FFFD.
+    pub text: String,
+    /// Its bytes, if the tokenizer tells them.
+    pub bytes: Option<Vec<u8>>,
+    /// The logarithm of its probability, in nats.
+    pub log_probability: f64,
 }
 
 /// What one pass changed in an answer.
@@ -161,8 +203,11 @@ pub struct TextAnswer {
     pub text: String,
     /// All new tokens as text, with special tokens by name.
     pub raw: String,
-    /// The new tokens.
+    /// The new tokens; of several gaps, with those of the texts between them.
     pub ids: Vec<u32>,
+    /// The text of each gap, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<String>,
     /// New tokens up to and including the end; of an infill, all.
     pub tokens: usize,
     /// Forward passes (NFE); of an infill whose length the model chose, of all lengths.
@@ -199,7 +244,7 @@ impl TextAnswers {
 
 /// A request that waits for its answers.
 pub struct TextOrder {
-    /// The task, its text and its sampler. A gap has one length.
+    /// The task, its text and its sampler.
     pub prompt: Prompt,
     /// How many answers, at least one. They differ by their random draws only.
     pub samples: usize,
@@ -225,6 +270,14 @@ pub trait TextCustomer: Send {
 
     /// What a pass wrote in answer number `sample`. It may still change.
     fn see(&mut self, _sample: usize, _step: &TextStep) {}
+
+    /// Whether [`TextCustomer::weigh`] is wanted, as [`TextListener::wants_laws`].
+    fn wants_laws(&self) -> Option<usize> {
+        None
+    }
+
+    /// How probable the next tokens of answer number `sample` were, as [`TextListener::weigh`].
+    fn weigh(&mut self, _sample: usize, _laws: Vec<TokenLaw>) {}
 
     /// Whether to go on writing answer number `sample`; asked before each pass. Its place is free at once if not.
     fn goes_on(&mut self, sample: usize) -> bool;

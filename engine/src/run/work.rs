@@ -147,7 +147,11 @@ fn refuse_missed_scores(stage: &Stage, summary: Summary) -> Result<Summary> {
 fn describe_arithmetic(runner: &Runner<'_>, stage: &Stage) -> Facts {
     let multiplies = matches!(
         stage.config,
-        StageConfig::Convert(_) | StageConfig::Train(_) | StageConfig::Evaluate(_) | StageConfig::Generate(_)
+        StageConfig::Convert(_)
+            | StageConfig::Train(_)
+            | StageConfig::Evaluate(_)
+            | StageConfig::Frontier(_)
+            | StageConfig::Generate(_)
     );
     let found = runner.execute.filter(|_| multiplies);
     found.map(|execute| execute.describe_arithmetic(&runner.options.device)).unwrap_or_default()

@@ -4,7 +4,8 @@ use crate::pipeline::config::sample::{
     AnswerLength, Asking, BenchmarkSettings, ExactMatch, GapLength, WritingSettings,
 };
 use crate::pipeline::config::{
-    ConvertConfig, EvaluateConfig, MaskToken, Prompt, Sampler, SamplerKind, TimeConditioning, TokenizerChoice,
+    ConvertConfig, EvaluateConfig, MaskToken, Prompt, PromptKind, Sampler, SamplerKind, TimeConditioning,
+    TokenizerChoice,
 };
 use crate::smoke::changes::Changes;
 use crate::smoke::problems::PROBLEMS;
@@ -92,6 +93,17 @@ fn shrink_writing(writing: &mut WritingSettings, changes: &mut Changes) {
 pub(super) fn shrink_prompt(prompt: &mut Prompt, changes: &mut Changes) {
     shrink_sampler(&mut prompt.sampler, changes);
     let block = prompt.sampler.block;
+    if let PromptKind::Infill { more, .. } = &mut prompt.kind {
+        for gap in more.iter_mut() {
+            let tokens = prompt.new_tokens.as_mut().expect("gaps have lengths");
+            let removed = gap.tokens - 1;
+            changes.lower("length", &mut gap.tokens, 1);
+            *tokens -= removed;
+        }
+        if !more.is_empty() {
+            return;
+        }
+    }
     if let Some(tokens) = &mut prompt.new_tokens {
         let most = shrink_answer(*tokens, block);
         changes.lower("new-tokens", tokens, most);

@@ -5,9 +5,10 @@ use fmflow_engine::pipeline::message::{Message, Speaker, find_fault_of_turns};
 use fmflow_engine::service::{MOST_SAMPLES, ServiceRequest, TextService};
 use serde_json::{Value, json};
 
+use super::gaps::{read_suffix, take_gaps, take_length};
 use crate::fault::Fault;
 use crate::fields::{Fields, shorten, unfit};
-use crate::limits::{STOPS, TURNS};
+use crate::limits::{RANKED, STOPS, TURNS};
 
 /// Which of the two forms of OpenAI's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +37,9 @@ impl Form {
     /// Fields of the task, for suggestions.
     fn task_fields(self) -> &'static [&'static str] {
         match self {
-            Self::Chat => &["messages"],
-            Self::Text => &["prompt", "suffix"],
-            Self::Watch => &["messages", "prompt", "suffix"],
+            Self::Chat => &["messages", "logprobs", "top_logprobs"],
+            Self::Text => &["prompt", "suffix", "gap_tokens", "logprobs"],
+            Self::Watch => &["messages", "prompt", "suffix", "gap_tokens"],
         }
     }
 }
@@ -66,17 +67,19 @@ const KNOWN: &[&str] = &[
 pub(crate) fn parse_request(form: Form, body: &[u8], service: &dyn TextService) -> Result<Asked, Fault> {
     let mut fields = Fields::parse(body)?;
     let model = find_model(fields.take_text("model")?, service)?;
-    let kind = take_task(&mut fields, form)?;
-    let gap = matches!(kind, PromptKind::Infill { .. });
-    let new_tokens = take_length(&mut fields)?;
-    if gap && new_tokens.is_none() {
-        let what = "a request with `suffix` needs `max_tokens`: how many tokens are between the two texts";
-        return Err(Fault::field("max_tokens", what));
-    }
+    let mut kind = take_task(&mut fields, form)?;
+    let (shortest, new_tokens) = match &mut kind {
+        PromptKind::Infill { more, .. } => {
+            let (shortest, tokens) = take_gaps(&mut fields, more)?;
+            (shortest, Some(tokens))
+        }
+        PromptKind::Chat(_) | PromptKind::Text(_) => (None, take_length(&mut fields)?),
+    };
     let seed = fields.take_count("seed", 0, u64::MAX)?;
     let samples = fields.take_count("n", 1, MOST_SAMPLES as u64)?.unwrap_or(1);
     let stops = take_stops(&mut fields)?;
     let (stream, usage) = take_stream(&mut fields)?;
+    let laws = take_laws(&mut fields, form)?;
     let sampler = fields.take_text("sampler")?;
     let settings = fields.take_settings(service.sampler_fields())?;
     // It does not change an answer.
@@ -86,7 +89,8 @@ pub(crate) fn parse_request(form: Form, body: &[u8], service: &dyn TextService) 
     }
     fields.finish(&[KNOWN, form.task_fields()].concat())?;
     let samples = usize::try_from(samples).expect("a bounded number fits");
-    let request = ServiceRequest { model, kind, new_tokens, sampler, settings, samples, seed };
+    let request =
+        ServiceRequest { model, kind, new_tokens, shortest, sampler, settings, samples, seed, laws };
     Ok(Asked { request, stops, stream, usage })
 }
 
@@ -95,7 +99,6 @@ fn list_neutral() -> Vec<(&'static str, Value)> {
     vec![
         ("frequency_penalty", json!(0)),
         ("presence_penalty", json!(0)),
-        ("logprobs", json!(false)),
         ("echo", json!(false)),
         ("best_of", json!(1)),
         ("logit_bias", json!({})),
@@ -131,9 +134,9 @@ fn take_task(fields: &mut Fields, form: Form) -> Result<PromptKind, Fault> {
     let Some(prompt) = fields.take_text("prompt")? else {
         return Err(Fault::field("prompt", "`prompt` is missing"));
     };
-    Ok(match fields.take_text("suffix")? {
+    Ok(match fields.take("suffix") {
         None => PromptKind::Text(prompt),
-        Some(suffix) => PromptKind::Infill { prefix: prompt, suffix },
+        Some(behind) => read_suffix(prompt, behind)?,
     })
 }
 
@@ -183,12 +186,25 @@ fn join_parts(parts: &[Value]) -> Result<String, String> {
     parts.iter().map(read).collect()
 }
 
-fn take_length(fields: &mut Fields) -> Result<Option<u32>, Fault> {
-    let most = u64::from(u32::MAX);
-    fields.refuse_both("max_tokens", "max_completion_tokens")?;
-    let length = fields.take_count("max_tokens", 1, most)?;
-    let length = fields.take_count("max_completion_tokens", 1, most)?.or(length);
-    Ok(length.map(|length| u32::try_from(length).expect("a bounded number fits")))
+/// Whether the law of each token is wanted, and with how many of the most probable tokens.
+fn take_laws(fields: &mut Fields, form: Form) -> Result<Option<usize>, Fault> {
+    let count = |count: u64| usize::try_from(count).expect("a bounded number fits");
+    match form {
+        Form::Chat => {
+            let (wanted, top) =
+                (fields.take_flag("logprobs")?, fields.take_count("top_logprobs", 0, RANKED)?);
+            match (wanted, top.map_or(0, count)) {
+                (true, top) => Ok(Some(top)),
+                (false, 0) => Ok(None),
+                (false, _) => {
+                    Err(Fault::field("top_logprobs", "`top_logprobs` needs `\"logprobs\": true` beside it"))
+                }
+            }
+        }
+        Form::Text if fields.take_false("logprobs") => Ok(None),
+        Form::Text => Ok(fields.take_count("logprobs", 0, RANKED)?.map(count)),
+        Form::Watch => fields.take_neutral("logprobs", &json!(false)).map(|()| None),
+    }
 }
 
 fn take_stops(fields: &mut Fields) -> Result<Vec<String>, Fault> {

@@ -3,7 +3,7 @@
 use fmflow_engine::service::TextService;
 use serde_json::{Value, json};
 
-use super::Form;
+use super::{Form, LawTeller};
 use crate::answers::Ending;
 
 /// What all pieces of an answer have.
@@ -31,31 +31,56 @@ impl Naming {
         })
     }
 
-    fn choice(&self, sample: usize, delta: Value, text: &str, reason: Option<&str>) -> Value {
+    /// A choice of a piece: what it adds to a conversation, or to a text.
+    fn choice(
+        &self,
+        sample: usize,
+        (delta, text): (Value, &str),
+        laws: Value,
+        reason: Option<&str>,
+    ) -> Value {
         match self.form {
             Form::Chat => {
-                json!({ "index": sample, "delta": delta, "logprobs": null, "finish_reason": reason })
+                json!({ "index": sample, "delta": delta, "logprobs": laws, "finish_reason": reason })
             }
-            _ => json!({ "index": sample, "text": text, "logprobs": null, "finish_reason": reason }),
+            _ => json!({ "index": sample, "text": text, "logprobs": laws, "finish_reason": reason }),
         }
     }
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub(crate) struct WholeAnswer {
+    pub(crate) text: String,
+    /// Its laws, if they are wanted.
+    pub(crate) laws: Option<LawTeller>,
+    pub(crate) ending: Ending,
 }
 
 /// The first piece of an answer, which OpenAI sends for conversations only.
 pub(crate) fn render_begin(naming: &Naming, sample: usize) -> Option<Value> {
     let delta = json!({ "role": "assistant", "content": "" });
-    let piece = || naming.wrap(true, json!([naming.choice(sample, delta, "", None)]));
+    let piece = || naming.wrap(true, json!([naming.choice(sample, (delta, ""), Value::Null, None)]));
     (naming.form == Form::Chat).then(piece)
 }
 
-/// A piece of an answer.
-pub(crate) fn render_piece(naming: &Naming, sample: usize, text: &str) -> Value {
-    naming.wrap(true, json!([naming.choice(sample, json!({ "content": text }), text, None)]))
+/// A piece of an answer, with the laws of its tokens or `null`.
+pub(crate) fn render_piece(naming: &Naming, sample: usize, text: &str, laws: Value) -> Value {
+    naming.wrap(true, json!([naming.choice(sample, (json!({ "content": text }), text), laws, None)]))
 }
 
-/// The end of an answer.
-pub(crate) fn render_end(naming: &Naming, sample: usize, ending: Ending) -> Value {
-    naming.wrap(true, json!([naming.choice(sample, json!({}), "", Some(ending.reason))]))
+/// The end of an answer, with the laws of tokens that are in no piece.
+pub(crate) fn render_end(naming: &Naming, sample: usize, ending: &Ending, laws: Value) -> Value {
+    let mut choice = naming.choice(sample, (json!({}), ""), laws, Some(ending.reason));
+    add_gaps(&mut choice, ending);
+    naming.wrap(true, json!([choice]))
+}
+
+/// Adds the text of each gap to a choice, if there are several: `text` has what stands between them, too.
+fn add_gaps(choice: &mut Value, ending: &Ending) {
+    if !ending.gaps.is_empty() {
+        choice["gaps"] = json!(ending.gaps);
+    }
 }
 
 /// What answers cost.
@@ -78,18 +103,24 @@ pub(crate) fn render_usage(naming: &Naming, prompt_tokens: usize, endings: &[End
 }
 
 /// Whole answers.
-pub(crate) fn render_answers(naming: &Naming, prompt_tokens: usize, answers: &[(String, Ending)]) -> Value {
-    let choice = |(sample, (text, ending)): (usize, &(String, Ending))| match naming.form {
-        Form::Chat => json!({
-            "index": sample,
-            "message": { "role": "assistant", "content": text, "refusal": null },
-            "logprobs": null,
-            "finish_reason": ending.reason,
-        }),
-        _ => json!({ "index": sample, "text": text, "logprobs": null, "finish_reason": ending.reason }),
+pub(crate) fn render_answers(naming: &Naming, prompt_tokens: usize, answers: Vec<WholeAnswer>) -> Value {
+    let endings: Vec<Ending> = answers.iter().map(|answer| answer.ending.clone()).collect();
+    let choice = |(sample, answer): (usize, WholeAnswer)| {
+        let (text, reason) = (answer.text, answer.ending.reason);
+        let laws = answer.laws.map(|mut laws| laws.tell());
+        let mut choice = match naming.form {
+            Form::Chat => json!({
+                "index": sample,
+                "message": { "role": "assistant", "content": text, "refusal": null },
+                "logprobs": laws,
+                "finish_reason": reason,
+            }),
+            _ => json!({ "index": sample, "text": text, "logprobs": laws, "finish_reason": reason }),
+        };
+        add_gaps(&mut choice, &answer.ending);
+        choice
     };
-    let endings: Vec<Ending> = answers.iter().map(|(_, ending)| *ending).collect();
-    let choices: Vec<Value> = answers.iter().enumerate().map(choice).collect();
+    let choices: Vec<Value> = answers.into_iter().enumerate().map(choice).collect();
     let mut body = naming.wrap(false, json!(choices));
     body["usage"] = count_usage(prompt_tokens, &endings);
     body

@@ -33,7 +33,6 @@ fn what_is_wrong_is_told_and_is_the_fault_of_the_client() {
             r#"{"prompt":"a","stream_options":{"include_usage":true}}"#.into(),
             "`stream_options`",
         ),
-        ("/v1/completions", r#"{"prompt":"a","logprobs":5}"#.into(), "`logprobs` is not supported"),
         ("/v1/completions", r#"{"prompt":"a","temprature":1}"#.into(), "did you mean `temperature`?"),
         ("/v1/completions", r#"{"prompt":"a","temperature":[]}"#.into(), "`temperature` must be a number"),
         ("/v1/completions", r#"{"prompt":"a","temperature":7}"#.into(), "`temperature` must not be 7"),
@@ -72,6 +71,12 @@ fn what_is_wrong_is_told_and_is_the_fault_of_the_client() {
             "`top-p` and `top_p` mean the same",
         ),
     ];
+    refuse_all(&server, cases);
+    assert_eq!(server.post("/v1/completions", r#"{"prompt":"a","n":0}"#).json()["error"]["param"], "n");
+    server.settle();
+}
+
+fn refuse_all(server: &Running, cases: Vec<(&str, String, &str)>) {
     for (path, body, expected) in cases {
         let reply = server.post(path, &body);
         let shown = body.chars().take(80).collect::<String>();
@@ -79,8 +84,62 @@ fn what_is_wrong_is_told_and_is_the_fault_of_the_client() {
         assert!(reply.message().contains(expected), "{shown}\n{}", reply.message());
         assert_eq!(reply.json()["error"]["type"], "invalid_request_error");
     }
-    assert_eq!(server.post("/v1/completions", r#"{"prompt":"a","n":0}"#).json()["error"]["param"], "n");
-    server.settle();
+}
+
+#[test]
+fn gaps_and_log_probabilities_that_cannot_be_had_are_told() {
+    let server = Running::start(Limits::USUAL);
+    let cases: Vec<(&str, String, &str)> = vec![
+        (
+            "/v1/completions",
+            r#"{"prompt":"a","logprobs":21}"#.into(),
+            "`logprobs` must be a whole number from 0 to 20",
+        ),
+        ("/v1/completions", r#"{"prompt":"a","logprobs":true}"#.into(), "`logprobs` must be a whole number"),
+        ("/v1/completions", r#"{"prompt":"a","top_logprobs":1}"#.into(), "`top_logprobs` is unknown"),
+        ("/watch", r#"{"prompt":"a","logprobs":1}"#.into(), "`logprobs` is not supported"),
+        (
+            "/v1/chat/completions",
+            r#"{"messages":[{"role":"user","content":"a"}],"top_logprobs":2}"#.into(),
+            "`top_logprobs` needs",
+        ),
+        (
+            "/v1/chat/completions",
+            r#"{"messages":[{"role":"user","content":"a"}],"logprobs":3}"#.into(),
+            "`logprobs` must be true or false",
+        ),
+        (
+            "/v1/completions",
+            r#"{"prompt":"a","suffix":7,"max_tokens":1}"#.into(),
+            "`suffix` must be a text, or a list",
+        ),
+        (
+            "/v1/completions",
+            r#"{"prompt":"a","suffix":[],"max_tokens":1}"#.into(),
+            "`suffix` must be a text, or a list",
+        ),
+        (
+            "/v1/completions",
+            r#"{"prompt":"a","suffix":["","b"],"max_tokens":1}"#.into(),
+            "none but the last may be empty",
+        ),
+        ("/v1/completions", r#"{"prompt":"a","suffix":"b","gap_tokens":"9..3"}"#.into(), "a range such as"),
+        ("/v1/completions", r#"{"prompt":"a","suffix":"b","gap_tokens":"0..3"}"#.into(), "a range such as"),
+        (
+            "/v1/completions",
+            r#"{"prompt":"a","suffix":["b","c"],"gap_tokens":"2..3"}"#.into(),
+            "or a list of 2",
+        ),
+        ("/v1/completions", r#"{"prompt":"a","suffix":["b","c"],"gap_tokens":[1]}"#.into(), "or a list of 2"),
+        (
+            "/v1/completions",
+            r#"{"prompt":"a","suffix":"b","gap_tokens":1,"max_tokens":1}"#.into(),
+            "mean the same",
+        ),
+        ("/v1/completions", r#"{"prompt":"a","gap_tokens":1}"#.into(), "`gap_tokens` is unknown"),
+        ("/watch", r#"{"prompt":"a","suffix":"b","gap_tokens":"2..3"}"#.into(), "is not watched"),
+    ];
+    refuse_all(&server, cases);
 }
 
 #[test]

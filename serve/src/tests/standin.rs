@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::{FilterOrder, Prompt, PromptKind, Sampler, SamplerCache, SamplerKind};
-use fmflow_engine::run::text::{TextAnswer, TextModelFacts, TextStep, WrittenToken};
+use fmflow_engine::run::text::{TextAnswer, TextModelFacts, TextStep, TokenChance, TokenLaw, WrittenToken};
 use fmflow_engine::run::text::{TextCustomer, TextOrder, TextOrders};
 use fmflow_engine::service::{
     OrderQueue, QueueLoad, QueueRefusal, Refusal, ServedModel, ServiceRequest, TextService,
@@ -71,7 +71,8 @@ impl TextService for StandIn {
             cache: SamplerCache::None,
         };
         let new_tokens = request.new_tokens.map(|tokens| tokens as usize);
-        let prompt = Prompt { kind: request.kind, sampler, new_tokens, shortest: None };
+        let shortest = request.shortest.map(|tokens| tokens as usize);
+        let prompt = Prompt { kind: request.kind, sampler, new_tokens, shortest };
         let order = TextOrder { prompt, samples: request.samples, seed: request.seed.unwrap_or(1), customer };
         self.queue.offer(order).map_err(|refusal| match refusal {
             QueueRefusal::Full => Refusal::Full,
@@ -129,7 +130,10 @@ fn list_words(order: &TextOrder) -> Vec<String> {
     let text = match &order.prompt.kind {
         PromptKind::Chat(turns) => turns.last().map(|turn| turn.content.clone()).unwrap_or_default(),
         PromptKind::Text(text) => text.clone(),
-        PromptKind::Infill { prefix, suffix } => format!("{suffix} {prefix}"),
+        PromptKind::Infill { prefix, more, suffix } => {
+            let more: String = more.iter().map(|gap| format!(" {}:{}", gap.before, gap.tokens)).collect();
+            format!("{suffix}{more} {prefix}")
+        }
     };
     text.split(' ').rev().map(|word| format!("{word} ")).collect()
 }
@@ -145,11 +149,11 @@ impl Talk {
             if *done {
                 let text = self.words[..*said].concat();
                 let ended = *said == self.words.len();
-                let (raw, ids, log_likelihood) = (text.clone(), vec![0; *said], None);
+                let (raw, ids, log_likelihood, gaps) = (text.clone(), vec![0; *said], None, Vec::new());
                 let (tokens, passes) = (*said, *said);
                 customer.take(
                     sample,
-                    TextAnswer { text, raw, ids, tokens, passes, log_likelihood, stopped, ended },
+                    TextAnswer { text, raw, ids, gaps, tokens, passes, log_likelihood, stopped, ended },
                 );
                 continue;
             }
@@ -158,6 +162,17 @@ impl Talk {
                 let written =
                     WrittenToken { place: *said, id: Some(0), text: word.clone(), probability: 0.5 };
                 customer.see(sample, &TextStep { pass: *said + 1, written: vec![written] });
+            }
+            if let Some(count) = customer.wants_laws() {
+                let chance = |text: &str, log_probability| TokenChance {
+                    id: 0,
+                    text: text.to_owned(),
+                    bytes: Some(text.as_bytes().to_vec()),
+                    log_probability,
+                };
+                let top = (0..count).map(|rank| chance(&format!("{rank}"), -1.0 - rank as f64)).collect();
+                let law = TokenLaw { token: chance(word, -0.5), letters: word.chars().count(), top };
+                customer.weigh(sample, vec![law]);
             }
             customer.hear(sample, word);
             *said += 1;

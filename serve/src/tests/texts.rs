@@ -89,6 +89,52 @@ fn several_answers_and_gaps() {
     assert_eq!([0, 1, 2].map(|sample| join(&events, sample)), ["b a "; 3]);
     let gap = server.post("/v1/completions", r#"{"prompt":"before","suffix":"after","max_tokens":2}"#);
     assert_eq!(text_of(&gap), "before after ");
+    // Each gap has its length; the stand-in says them.
+    let lengths = |fields: &str| {
+        let body = format!(r#"{{"prompt":"a","suffix":["b","c"],{fields}}}"#);
+        let mut words: Vec<String> =
+            text_of(&server.post("/v1/completions", &body)).split_whitespace().map(str::to_owned).collect();
+        words.sort();
+        words
+    };
+    assert_eq!(lengths(r#""max_tokens":9"#), ["a", "b:9", "c"]);
+    assert_eq!(lengths(r#""gap_tokens":[7,8]"#), ["a", "b:8", "c"]);
+    assert_eq!(lengths(r#""gap_tokens":6"#), ["a", "b:6", "c"]);
+}
+
+#[test]
+fn log_probabilities_come_with_their_tokens_whole_and_in_pieces() {
+    let server = Running::start(Limits::USUAL);
+    let turns = r#"{"messages":[{"role":"user","content":"ä b"}],"logprobs":true,"top_logprobs":2"#;
+    let body = server.post("/v1/chat/completions", &format!("{turns}}}")).json();
+    let laws = &body["choices"][0]["logprobs"]["content"];
+    let word = |text: &str, log: f64| json!({"token": text, "logprob": log, "bytes": text.as_bytes()});
+    let told = |text: &str| {
+        let mut told = word(text, -0.5);
+        told["top_logprobs"] = json!([word("0", -1.0), word("1", -2.0)]);
+        told
+    };
+    assert_eq!(laws, &json!([told("b "), told("ä ")]));
+    let events = server.post("/v1/chat/completions", &format!("{turns},\"stream\":true}}")).events();
+    let pieces = events.iter().filter_map(|event| event["choices"][0]["logprobs"]["content"].as_array());
+    assert_eq!(&json!(pieces.flatten().collect::<Vec<_>>()), laws);
+    let text = server.post("/v1/completions", r#"{"prompt":"ä b","n":2,"logprobs":1}"#).json();
+    for choice in text["choices"].as_array().unwrap() {
+        assert_eq!(
+            choice["logprobs"],
+            json!({"tokens": ["b ", "ä "], "token_logprobs": [-0.5, -0.5], "text_offset": [0, 2],
+                "top_logprobs": [{"0": -1.0, "b ": -0.5}, {"0": -1.0, "ä ": -0.5}]})
+        );
+    }
+    // A stop holds text back: the laws of its tokens come with what follows, and none is lost.
+    let stopped = r#"{"prompt":"a b c","stop":" a x","logprobs":0"#;
+    let events = server.post("/v1/completions", &format!("{stopped},\"stream\":true}}")).events();
+    let offsets = events.iter().filter_map(|event| event["choices"][0]["logprobs"]["text_offset"].as_array());
+    assert_eq!(json!(offsets.flatten().collect::<Vec<_>>()), json!([0, 2, 4]));
+    let whole = server.post("/v1/completions", &format!("{stopped}}}")).json();
+    assert_eq!(whole["choices"][0]["logprobs"]["text_offset"], json!([0, 2, 4]));
+    let none = server.post("/v1/completions", r#"{"prompt":"a","logprobs":false}"#).json();
+    assert_eq!(none["choices"][0]["logprobs"], Value::Null);
 }
 
 #[test]

@@ -55,7 +55,8 @@ pub(crate) fn warm_up(model: &Model, prompt: &Prompt, seed: u64) -> Result<(), F
     const TOKENS: usize = 32;
     let request = build_request(model, prompt)?;
     let (kept, length) = (request.prefix.len().saturating_sub(TOKENS), request.length.min(TOKENS));
-    let request = CompletionRequest { prefix: request.prefix[kept..].to_vec(), length, suffix: Vec::new() };
+    let prefix = request.prefix[kept..].to_vec();
+    let request = CompletionRequest { prefix, length, ..CompletionRequest::default() };
     complete_from(model, (0, &[request]), &prompt.sampler, (seed, 1)).map(drop)
 }
 
@@ -108,16 +109,16 @@ fn answer_aloud(
 ) -> Result<TextAnswer, Failure> {
     let (tokenizer, ends) = (model.tokenizer()?, list_ends(model, prompt));
     let mut around = ("", "");
-    if let PromptKind::Infill { prefix, suffix } = &prompt.kind {
+    if let PromptKind::Infill { prefix, suffix, .. } = &prompt.kind {
         around = (prefix, suffix);
     }
     if !around.0.is_empty() {
         listener.hear(around.0);
     }
-    let mut listening = Listening::new(tokenizer, request.prefix.len(), ends.clone(), &mut *listener);
+    let mut listening = Listening::new(tokenizer, request, ends.clone(), &mut *listener);
     let mut completion = complete_watched(model, (0, request), &prompt.sampler, seed, &mut listening)?;
-    let text = tokenizer.decode(completion.until_end(&ends), false).map_err(stage_failure)?;
-    let stopped = listening.finish(&text).map_err(stage_failure)?;
+    let text = write_text(model, prompt, &completion)?;
+    let stopped = listening.finish(completion.until_end(&ends).len(), &text).map_err(stage_failure)?;
     drop(listening);
     if let Some(settled) = stopped {
         completion.tokens.truncate(settled);
@@ -135,21 +136,40 @@ pub(super) fn list_ends(model: &Model, prompt: &Prompt) -> Vec<u32> {
     }
 }
 
+/// What was written, between the prefix and the suffix of gaps.
+pub(super) fn write_text(model: &Model, prompt: &Prompt, completion: &Completion) -> Result<String, Failure> {
+    let (gaps, further) = (read_gaps(model, completion)?, prompt.kind.further_gaps());
+    if !further.is_empty() {
+        let between = std::iter::once("").chain(further.iter().map(|gap| gap.before.as_str()));
+        return Ok(between.zip(&gaps).map(|(before, gap)| format!("{before}{gap}")).collect());
+    }
+    let ends = list_ends(model, prompt);
+    model.tokenizer()?.decode(completion.until_end(&ends), false).map_err(stage_failure)
+}
+
+/// The text of each gap, if there are several.
+fn read_gaps(model: &Model, completion: &Completion) -> Result<Vec<String>, Failure> {
+    let tokenizer = model.tokenizer()?;
+    let read = |gap| tokenizer.decode(completion.gap(gap), false).map_err(stage_failure);
+    completion.gaps.iter().map(read).collect()
+}
+
 pub(super) fn read_answer(
     model: &Model,
     prompt: &Prompt,
     completion: &Completion,
 ) -> Result<TextAnswer, Failure> {
     let (tokenizer, ends) = (model.tokenizer()?, list_ends(model, prompt));
-    let written = tokenizer.decode(completion.until_end(&ends), false).map_err(stage_failure)?;
+    let written = write_text(model, prompt, completion)?;
     let text = match &prompt.kind {
-        PromptKind::Infill { prefix, suffix } => format!("{prefix}{written}{suffix}"),
+        PromptKind::Infill { prefix, suffix, .. } => format!("{prefix}{written}{suffix}"),
         PromptKind::Chat(_) | PromptKind::Text(_) => written,
     };
     Ok(TextAnswer {
         text,
         raw: tokenizer.decode(&completion.tokens, true).map_err(stage_failure)?,
         ids: completion.tokens.clone(),
+        gaps: read_gaps(model, completion)?,
         tokens: completion.generated(&ends),
         passes: completion.passes,
         log_likelihood: None,

@@ -21,7 +21,7 @@ pub(crate) struct ChosenLength {
 
 /// The probabilities of what canvases hold, by the number of the canvas and the place.
 #[derive(Default)]
-struct Judge(BTreeMap<(u64, usize), f64>);
+pub(super) struct Judge(BTreeMap<(u64, usize), f64>);
 
 impl Onlooker for Judge {
     fn wants_probabilities(&self) -> bool {
@@ -36,7 +36,7 @@ impl Onlooker for Judge {
 
 impl Judge {
     /// The mean log-likelihood of a canvas: of each place that a pass looked at, by the last one that did.
-    fn mean_log_likelihood(&self, number: u64) -> f64 {
+    pub(super) fn mean_log_likelihood(&self, number: u64) -> f64 {
         let of_canvas = self.0.range((number, 0)..=(number, usize::MAX));
         let (mut sum, mut count) = (0.0, 0.0);
         for (_, probability) in of_canvas {

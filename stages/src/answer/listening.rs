@@ -2,14 +2,18 @@
 
 use fmflow_engine::run::text::{TextListener, TextStep, WrittenToken};
 
+use super::laws::Laws;
+use crate::completion::CompletionRequest;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
-use crate::flow::sampler::{Canvas, Onlooker};
+use crate::flow::sampler::{Canvas, Onlooker, RankedLaw};
 
 /// Decodes the tokens of one canvas as they settle.
 pub(super) struct Listening<'a, L> {
     tokenizer: &'a Tokenizer,
     /// Tokens before the answer.
     start: usize,
+    /// Whether nothing is heard before the end: between gaps stands what people wrote, as they wrote it.
+    late: bool,
     /// Tokens that end it; nothing behind the first is heard.
     ends: Vec<u32>,
     listener: L,
@@ -22,28 +26,45 @@ pub(super) struct Listening<'a, L> {
     /// The tokens of the answer that the listener saw, and the passes so far.
     seen: Vec<Option<u32>>,
     passes: usize,
+    laws: Laws,
 }
 
 impl<'a, L: TextListener> Listening<'a, L> {
-    pub(super) fn new(tokenizer: &'a Tokenizer, start: usize, ends: Vec<u32>, listener: L) -> Self {
+    pub(super) fn new(
+        tokenizer: &'a Tokenizer,
+        request: &CompletionRequest,
+        ends: Vec<u32>,
+        listener: L,
+    ) -> Self {
+        let (start, late) = (request.prefix.len(), !request.given.is_empty());
         let (heard, settled, stopped, failed) = (String::new(), 0, false, None);
-        let (seen, passes) = (Vec::new(), 0);
-        Self { tokenizer, start, ends, listener, heard, settled, stopped, failed, seen, passes }
+        let (seen, passes, laws) = (Vec::new(), 0, Laws::default());
+        Self { tokenizer, start, late, ends, listener, heard, settled, stopped, failed, seen, passes, laws }
     }
 
-    /// Tells the rest of the finished `text`; returns how many tokens were settled if the listener stopped before the end.
+    /// Tells the rest of the finished `text` of `count` tokens; returns how many tokens were settled if the listener stopped before the end.
     ///
     /// # Errors
     /// If tokens could not be decoded.
-    pub(super) fn finish(&mut self, text: &str) -> Result<Option<usize>, TokenizerError> {
+    pub(super) fn finish(&mut self, count: usize, text: &str) -> Result<Option<usize>, TokenizerError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
         if self.stopped {
             return Ok(Some(self.settled));
         }
+        self.weigh(count)?;
         self.hear(text);
         Ok(None)
+    }
+
+    /// Tells how probable the first `end` tokens were, as far as that was not told.
+    fn weigh(&mut self, end: usize) -> Result<(), TokenizerError> {
+        let laws = self.laws.take(end, self.tokenizer)?;
+        if !laws.is_empty() {
+            self.listener.weigh(laws);
+        }
+        Ok(())
     }
 
     /// Tells what `text` has more than was heard. A decoder that rewrites what it gave before tells nothing until it agrees.
@@ -108,12 +129,24 @@ impl<L: TextListener> Onlooker for Listening<'_, L> {
         }
         let answer = canvas.tokens.get(self.start..end).unwrap_or_default();
         self.settled = answer.len();
+        if self.late {
+            return;
+        }
         let text = &answer[..answer.iter().position(|t| self.ends.contains(t)).unwrap_or(answer.len())];
-        match self.tokenizer.decode(text, false) {
+        let count = text.len();
+        match self.tokenizer.decode(text, false).and_then(|text| self.weigh(count).map(|()| text)) {
             // The bytes of a letter may be in tokens that are still to come.
             Ok(text) => self.hear(text.trim_end_matches('\u{fffd}')),
             Err(error) => self.failed = self.failed.take().or(Some(error)),
         }
+    }
+
+    fn wants_laws(&self) -> Option<usize> {
+        self.listener.wants_laws()
+    }
+
+    fn ranked(&mut self, _: &Canvas, place: usize, law: RankedLaw) {
+        self.laws.note(place - self.start, law);
     }
 
     fn wants_probabilities(&self) -> bool {

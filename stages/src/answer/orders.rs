@@ -5,14 +5,16 @@ use std::rc::Rc;
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{Prompt, PromptKind};
-use fmflow_engine::run::text::{TextAnswer, TextListener, TextStep};
+use fmflow_engine::run::text::{TextAnswer, TextListener, TextStep, TokenLaw};
 use fmflow_engine::run::text::{TextCustomer, TextOrder, TextOrders};
 
-use super::answering::{list_ends, read_answer};
+use super::answering::{SAMPLE_STRIDE, list_ends, read_answer, write_text};
 use super::listening::Listening;
 use super::request::build_request;
+use super::trials::{Trial, Trials};
 use crate::completion::{BATCH, Completion, CompletionRequest, Left, Together};
-use crate::failure::{input_failure, stage_failure};
+use crate::failure::stage_failure;
+use crate::flow::sampler::{Canvas, Onlooker, RankedLaw};
 use crate::model::Model;
 
 /// A customer of one or more answers.
@@ -41,9 +43,75 @@ impl TextListener for Delivery {
     fn see(&mut self, step: &TextStep) {
         self.customer.borrow_mut().see(self.sample, step);
     }
+
+    fn wants_laws(&self) -> Option<usize> {
+        self.customer.borrow().wants_laws()
+    }
+
+    fn weigh(&mut self, laws: Vec<TokenLaw>) {
+        self.customer.borrow_mut().weigh(self.sample, laws);
+    }
 }
 
-type Work<'a> = Together<'a, Listening<'a, Delivery>>;
+/// Who looks on while an answer is written.
+enum Watcher<'a> {
+    /// Hears it.
+    Listening(Listening<'a, Delivery>),
+    /// Compares it with others.
+    Trial(Trial),
+}
+
+impl<'a> Watcher<'a> {
+    fn onlooker(&mut self) -> &mut dyn Onlooker {
+        match self {
+            Self::Listening(listening) => listening,
+            Self::Trial(trial) => trial,
+        }
+    }
+
+    fn seen(&self) -> &dyn Onlooker {
+        match self {
+            Self::Listening(listening) => listening,
+            Self::Trial(trial) => trial,
+        }
+    }
+
+    /// Tells the customer why there is no answer.
+    fn fail(self, failure: Failure) {
+        match self {
+            Self::Listening(listening) => listening.into_parts().1.customer.borrow_mut().fail(failure),
+            Self::Trial(trial) => trial.fail(failure),
+        }
+    }
+}
+
+impl Onlooker for Watcher<'_> {
+    fn goes_on(&mut self) -> bool {
+        self.onlooker().goes_on()
+    }
+
+    fn settled(&mut self, canvas: &Canvas, end: usize) {
+        self.onlooker().settled(canvas, end);
+    }
+
+    fn wants_probabilities(&self) -> bool {
+        self.seen().wants_probabilities()
+    }
+
+    fn judged(&mut self, canvas: &Canvas, places: &[usize], probabilities: &[f64]) {
+        self.onlooker().judged(canvas, places, probabilities);
+    }
+
+    fn wants_laws(&self) -> Option<usize> {
+        self.seen().wants_laws()
+    }
+
+    fn ranked(&mut self, canvas: &Canvas, place: usize, law: RankedLaw) {
+        self.onlooker().ranked(canvas, place, law);
+    }
+}
+
+type Work<'a> = Together<'a, Watcher<'a>>;
 
 /// Answers orders until there are no more. New ones join between two passes.
 ///
@@ -67,9 +135,7 @@ pub(super) fn take_orders(model: &Model, orders: &mut dyn TextOrders) -> Result<
         let passed = work.pass(&mut left);
         left.into_iter().for_each(|left| deliver(model, left));
         if let Err(failure) = passed {
-            for onlooker in work.give_up() {
-                onlooker.into_parts().1.customer.borrow_mut().fail(failure.clone());
-            }
+            work.give_up().for_each(|watcher| watcher.fail(failure.clone()));
             return Err(failure);
         }
     }
@@ -78,39 +144,72 @@ pub(super) fn take_orders(model: &Model, orders: &mut dyn TextOrders) -> Result<
 /// Takes in an order, or tells its customer why not. Whether it was taken.
 fn begin<'a>(model: &'a Model, work: &mut Work<'a>, order: TextOrder) -> bool {
     let TextOrder { prompt, samples, seed, mut customer } = order;
-    let request = match prepare(model, &prompt) {
+    let request = match build_request(model, &prompt) {
         Ok(request) => request,
         Err(failure) => {
             customer.fail(failure);
             return false;
         }
     };
-    customer.begin(request.prefix.len() + request.suffix.len());
+    customer.begin(count_given(&request));
     let (customer, prompt) = (Rc::new(RefCell::new(customer)), Rc::new(prompt));
-    let tokenizer = model.tokenizer().expect("a checkpoint that is open for text has a tokenizer");
     for sample in 0..samples {
-        let delivery = Delivery { customer: customer.clone(), sample, prompt: prompt.clone() };
-        let listening = Listening::new(tokenizer, request.prefix.len(), list_ends(model, &prompt), delivery);
-        let numbered = (sample as u64, request.clone());
-        if let Err(failure) = work.join(numbered, (&prompt.sampler, seed), listening) {
-            customer.borrow_mut().fail(failure);
-            return false;
+        let rows = match prompt.shortest {
+            Some(shortest) => try_lengths((&customer, sample, &prompt), &request, shortest),
+            None => vec![listen(model, (&customer, sample, &prompt), &request)],
+        };
+        for (numbered, watcher) in rows {
+            if let Err(failure) = work.join(numbered, (&prompt.sampler, seed), watcher) {
+                customer.borrow_mut().fail(failure);
+                return false;
+            }
         }
     }
     true
 }
 
-fn prepare(model: &Model, prompt: &Prompt) -> Result<CompletionRequest, Failure> {
-    if prompt.shortest.is_some() {
-        let what = "a gap whose length the model chooses is not written together with others";
-        return Err(input_failure(what, "ask for one length"));
-    }
-    build_request(model, prompt)
+/// Tokens that a request gives.
+fn count_given(request: &CompletionRequest) -> usize {
+    let between: usize = request.given.iter().map(|given| given.tokens.len()).sum();
+    request.prefix.len() + between + request.suffix.len()
+}
+
+type Numbered<'a> = ((u64, CompletionRequest), Watcher<'a>);
+
+/// A request of known length, which its customer hears.
+fn listen<'a>(
+    model: &'a Model,
+    (customer, sample, prompt): (&Customer, usize, &Rc<Prompt>),
+    request: &CompletionRequest,
+) -> Numbered<'a> {
+    let tokenizer = model.tokenizer().expect("a checkpoint that is open for text has a tokenizer");
+    let delivery = Delivery { customer: customer.clone(), sample, prompt: prompt.clone() };
+    let listening = Listening::new(tokenizer, request, list_ends(model, prompt), delivery);
+    ((sample as u64, request.clone()), Watcher::Listening(listening))
+}
+
+/// A request for each length of a gap, from `shortest` to that of `request`. They have the numbers of a request that is answered alone.
+fn try_lengths<'a>(
+    (customer, sample, prompt): (&Customer, usize, &Rc<Prompt>),
+    request: &CompletionRequest,
+    shortest: usize,
+) -> Vec<Numbered<'a>> {
+    let first = sample as u64 * SAMPLE_STRIDE;
+    let trials = Trials::begin(customer, (sample, prompt), (first, request.length + 1 - shortest));
+    let row = |(rank, trial): (usize, Trial)| {
+        let request = CompletionRequest { length: shortest + rank, ..request.clone() };
+        ((first + rank as u64, request), Watcher::Trial(trial))
+    };
+    trials.into_iter().enumerate().map(row).collect()
 }
 
 /// Gives the customer an answer that is not at work any more.
-fn deliver(model: &Model, left: Left<Listening<'_, Delivery>>) {
-    let Left { mut onlooker, completion } = left;
+fn deliver(model: &Model, left: Left<Watcher<'_>>) {
+    let Left { onlooker, completion } = left;
+    let mut onlooker = match onlooker {
+        Watcher::Trial(trial) => return trial.leave(model, completion),
+        Watcher::Listening(listening) => listening,
+    };
     let answer = completion.and_then(|completion| finish(model, &mut onlooker, completion));
     let (heard, Delivery { customer, sample, .. }) = onlooker.into_parts();
     match answer {
@@ -126,9 +225,9 @@ fn finish(
     mut completion: Completion,
 ) -> Result<TextAnswer, Failure> {
     let prompt = listening.listener().prompt.clone();
-    let written = completion.until_end(&list_ends(model, &prompt)).to_vec();
-    let text = model.tokenizer()?.decode(&written, false).map_err(stage_failure)?;
-    let stopped = listening.finish(&text).map_err(stage_failure)?;
+    let count = completion.until_end(&list_ends(model, &prompt)).len();
+    let text = write_text(model, &prompt, &completion)?;
+    let stopped = listening.finish(count, &text).map_err(stage_failure)?;
     if let Some(settled) = stopped {
         completion.tokens.truncate(settled);
     }

@@ -4,7 +4,7 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{Prompt, PromptKind, SamplerKind};
 use fmflow_engine::pipeline::contract::ModelKind;
 
-use crate::completion::CompletionRequest;
+use crate::completion::{CompletionRequest, GivenTokens};
 use crate::data::chat;
 use crate::failure::{input_failure, stage_failure};
 use crate::model::Model;
@@ -21,16 +21,26 @@ fn may_begin_empty(model: &Model, prompt: &Prompt) -> bool {
 /// If it does not fit the checkpoint.
 pub(super) fn build_request(model: &Model, prompt: &Prompt) -> Result<CompletionRequest, Failure> {
     let tokenizer = model.tokenizer()?;
+    let encode = |text: &str| tokenizer.encode_plain(text).map_err(stage_failure);
     let (prefix, suffix) = match &prompt.kind {
         PromptKind::Chat(turns) => {
             (chat::encode_prompt(tokenizer, turns).map_err(stage_failure)?, Vec::new())
         }
-        PromptKind::Text(text) => (tokenizer.encode_plain(text).map_err(stage_failure)?, Vec::new()),
-        PromptKind::Infill { prefix, suffix } => (
-            tokenizer.encode_plain(prefix).map_err(stage_failure)?,
-            tokenizer.encode_plain(suffix).map_err(stage_failure)?,
-        ),
+        PromptKind::Text(text) => (encode(text)?, Vec::new()),
+        PromptKind::Infill { prefix, suffix, .. } => (encode(prefix)?, encode(suffix)?),
     };
+    fit_request(model, prompt, (prefix, suffix))
+}
+
+/// The request of a prompt whose text before and behind the answer has these tokens.
+///
+/// # Errors
+/// As [`build_request`].
+pub(super) fn fit_request(
+    model: &Model,
+    prompt: &Prompt,
+    (prefix, suffix): (Vec<u32>, Vec<u32>),
+) -> Result<CompletionRequest, Failure> {
     let canvas = model.contract.canvas.filter(|_| matches!(prompt.kind, PromptKind::Chat(_)));
     let length = prompt.new_tokens.or(canvas).ok_or_else(|| {
         input_failure(
@@ -38,6 +48,7 @@ pub(super) fn build_request(model: &Model, prompt: &Prompt) -> Result<Completion
             "add `new-tokens=`",
         )
     })?;
+    let (length, given) = place_given(model, prompt, length)?;
     let (all, context) =
         (prefix.len() + length + suffix.len(), model.backbone.config().max_position_embeddings);
     if prefix.is_empty() && !may_begin_empty(model, prompt) {
@@ -54,7 +65,26 @@ pub(super) fn build_request(model: &Model, prompt: &Prompt) -> Result<Completion
         );
         return Err(input_failure(what, "write a shorter prompt, or ask for fewer new tokens"));
     }
-    Ok(CompletionRequest { prefix, length, suffix })
+    Ok(CompletionRequest { prefix, length, given, suffix })
+}
+
+/// The tokens between gaps of `new` tokens in all, and how many tokens they are with the gaps.
+fn place_given(model: &Model, prompt: &Prompt, new: usize) -> Result<(usize, Vec<GivenTokens>), Failure> {
+    let further = prompt.kind.further_gaps();
+    if prompt.sampler.reads_next_tokens() && !further.is_empty() {
+        let what =
+            format!("sampler `{}` writes from left to right, and fills one gap alone", prompt.sampler.name);
+        return Err(input_failure(what, "use a sampler for flow models"));
+    }
+    let (tokenizer, mut given) = (model.tokenizer()?, Vec::new());
+    let mut end = new - further.iter().map(|gap| gap.tokens).sum::<usize>();
+    for gap in further {
+        let tokens = tokenizer.encode_plain(&gap.before).map_err(stage_failure)?;
+        let start = end;
+        end += tokens.len() + gap.tokens;
+        given.push(GivenTokens { start, tokens });
+    }
+    Ok((end, given))
 }
 
 /// A prompt as shown to people; of a conversation, its last turn.
@@ -62,7 +92,10 @@ pub(crate) fn display_prompt(kind: &PromptKind) -> String {
     match kind {
         PromptKind::Chat(turns) => turns.last().map_or_else(String::new, |turn| turn.content.clone()),
         PromptKind::Text(text) => text.clone(),
-        PromptKind::Infill { prefix, suffix } => format!("{prefix}[…]{suffix}"),
+        PromptKind::Infill { prefix, more, suffix } => {
+            let more: String = more.iter().map(|gap| format!("{}[…]", gap.before)).collect();
+            format!("{prefix}[…]{more}{suffix}")
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use fmflow_engine::pipeline::config::{Prompt, PromptKind};
 use fmflow_engine::run::text::{TextAnswer, TextAnswers, TextRequest, TextScores};
 
 use super::answering::{read_answer, warm_up};
-use super::request::build_request;
+use super::request::fit_request;
 use super::twin::measure_twins;
 use crate::completion::{CompletionRequest, complete_from};
 use crate::data::chat;
@@ -31,7 +31,7 @@ pub(super) fn score(
         .first()
         .ok_or_else(|| input_failure("there are no questions", "name a file that has some"))?;
     let requests: Vec<CompletionRequest> =
-        prompts.iter().map(|prompt| build_request(model, prompt)).collect::<Result<_, _>>()?;
+        questions.iter().zip(&prompts).map(|asked| build_question(model, asked)).collect::<Result<_, _>>()?;
     warm_up(model, first, seed)?;
     let start = Instant::now();
     let found = complete_from(model, (0, &requests), sampler, (seed, 1))?;
@@ -46,6 +46,12 @@ pub(super) fn score(
     let lengths: Vec<usize> = answers.iter().map(|answer| answer.tokens).collect();
     let twin = measure_twins(model, (&requests, &lengths), sampler, seed)?;
     Ok(TextScores { answers: TextAnswers { answers, seconds }, exact, twin })
+}
+
+/// The request of a question, with the ids of training, as `exact-match` asks it.
+fn build_question(model: &Model, (question, prompt): (&Chat, &Prompt)) -> Result<CompletionRequest, Failure> {
+    let (prefix, _) = chat::encode_chat(model.tokenizer()?, question).map_err(stage_failure)?;
+    fit_request(model, prompt, (prefix, Vec::new()))
 }
 
 /// Whether an answer is the expected one, as the template lays it out or as it is written.

@@ -11,7 +11,7 @@ use crate::model::Model;
 ///
 /// # Errors
 /// If the device fails.
-pub(super) fn measure_twins(
+pub(crate) fn measure_twins(
     model: &Model,
     (requests, lengths): (&[CompletionRequest], &[usize]),
     sampler: &Sampler,
@@ -20,7 +20,7 @@ pub(super) fn measure_twins(
     let ends = model.ends();
     let ask = |(request, length): (&CompletionRequest, &usize)| {
         let prefix = find_baseline_start(request, &ends);
-        CompletionRequest { prefix, length: *length, suffix: Vec::new() }
+        CompletionRequest { prefix, length: *length, ..CompletionRequest::default() }
     };
     let requests: Vec<CompletionRequest> = requests.iter().zip(lengths).map(ask).collect();
     let twin = build_twin(sampler);

@@ -21,6 +21,10 @@ pub(crate) struct KeyValueCache {
     lengths: Vec<usize>,
 }
 
+/// Keys and values of the first tokens of one row, [1, n, K, h] in every layer, in memory of their own.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptTokens(Vec<LayerMemory>);
+
 /// New tokens of some rows, behind those in a cache.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewTokens<'a> {
@@ -74,6 +78,32 @@ impl KeyValueCache {
             }
         }
         self.lengths = indexes.iter().map(|i| self.lengths[*i]).collect();
+    }
+
+    /// A copy of the first `count` tokens of a row.
+    pub(crate) fn copy_out(&self, row: usize, count: usize) -> KeptTokens {
+        let copy = |memory: &Tensor<4>| {
+            let [_, _, heads, width] = memory.dims();
+            let row = memory.clone().slice([row..row + 1, 0..count, 0..heads, 0..width]);
+            // A slice may hold the memory of the whole cache; a selection is a copy.
+            let numbers = TensorData::new((0..count as i32).collect::<Vec<_>>(), [count]);
+            row.select(1, Tensor::<1, Int>::from_data(numbers, &memory.device()))
+        };
+        KeptTokens(self.layers.iter().map(|[keys, values]| [copy(keys), copy(values)]).collect())
+    }
+
+    /// Writes the first `count` of other tokens at the beginning of a row, which keeps them and nothing else.
+    pub(crate) fn copy_in(&mut self, row: usize, tokens: &KeptTokens, count: usize) {
+        for (layer, kept) in self.layers.iter_mut().zip(&tokens.0) {
+            for (memory, kept) in layer.iter_mut().zip(kept) {
+                let [_, _, heads, width] = memory.dims();
+                let kept = kept.clone().slice([0..1, 0..count, 0..heads, 0..width]);
+                // In place if nobody else holds the tensor.
+                let own = std::mem::replace(memory, kept.clone());
+                *memory = own.slice_assign([row..row + 1, 0..count, 0..heads, 0..width], kept);
+            }
+        }
+        self.lengths[row] = count;
     }
 
     /// Where the new tokens of each row are written.

@@ -52,7 +52,8 @@ pub(super) fn read_completion(
         false => count_in_blocks(canvas, request, writing.blocks(), &shared.ends),
     };
     let tokens = canvas.tokens[request.prefix.len()..][..length].to_vec();
-    Completion { tokens, passes: writing.passes() }
+    let gaps = if request.given.is_empty() { Vec::new() } else { request.gaps() };
+    Completion { tokens, gaps, passes: writing.passes() }
 }
 
 /// Tokens of an answer written from left to right.
@@ -69,7 +70,7 @@ fn count_in_blocks(
     ends: &[u32],
 ) -> usize {
     let ended = |block: &&Range<usize>| canvas.tokens[(*block).clone()].iter().any(|t| ends.contains(t));
-    let last = blocks.iter().find(ended).filter(|_| request.suffix.is_empty());
+    let last = blocks.iter().find(|block| ended(block) && request.is_open_behind(block.start));
     last.map_or(request.length, |block| block.end - request.prefix.len())
 }
 
@@ -81,14 +82,21 @@ fn build_growing_canvas(number: u64, request: &CompletionRequest) -> Canvas {
     Canvas { tokens, editable: (0..all).map(|i| i >= prefix).collect(), number }
 }
 
-/// Prefix, noise, suffix; only the noise is editable.
+/// Prefix, noise with what is given among it, suffix; only the noise is editable.
 fn build_canvas(number: u64, request: &CompletionRequest, rules: &SamplerRules) -> Canvas {
     let mut random = derive_stream(rules.seed, RandomPurpose::Source, [number, u64::MAX, 0]);
     let noise: Vec<u32> =
         (0..request.length).map(|_| rules.source().draw(rules.mask_share, &mut random)).collect();
-    let tokens = [request.prefix.as_slice(), &noise, &request.suffix].concat();
-    let inside = request.prefix.len()..request.prefix.len() + request.length;
-    Canvas { editable: (0..tokens.len()).map(|i| inside.contains(&i)).collect(), tokens, number }
+    let mut tokens = [request.prefix.as_slice(), &noise, &request.suffix].concat();
+    let start = request.prefix.len();
+    for given in &request.given {
+        tokens[start + given.start..][..given.tokens.len()].copy_from_slice(&given.tokens);
+    }
+    let mut editable = vec![false; tokens.len()];
+    for gap in request.gaps() {
+        editable[start + gap.start..start + gap.end].fill(true);
+    }
+    Canvas { editable, tokens, number }
 }
 
 /// Splits the answer into the blocks of `size` tokens in which it is written; without a size it is one block.

@@ -1,11 +1,15 @@
 //! The posterior that a backbone gives, with and without a cache.
 
+use std::cell::RefCell;
 use std::ops::Range;
+use std::rc::Rc;
 
 use burn_tensor::Tensor;
 
+use super::memory::{Memory, MemoryRow};
+use super::prefixes::PrefixStore;
 use super::row_logits::{compute_row_hidden, read_logits};
-use crate::backbone::{Attention, Backbone, BackboneError, KeyValueCache, NewTokens, TimeConditioning};
+use crate::backbone::{Attention, Backbone, BackboneError, NewTokens, TimeConditioning};
 use crate::flow::sampler::{Ask, Posterior};
 use crate::train::gradient::to_int_tensor;
 
@@ -21,32 +25,15 @@ pub struct BackbonePosterior<'a> {
     /// Whether the logits of position i are computed at position i - 1, as in an autoregressive model.
     shift: bool,
     memory: Option<Memory>,
-}
-
-/// A cache and what it holds.
-#[derive(Debug, Default)]
-struct Memory {
-    cache: Option<KeyValueCache>,
-    rows: Vec<MemoryRow>,
-}
-
-/// The tokens of one canvas that are kept.
-#[derive(Clone, Debug)]
-struct MemoryRow {
-    /// Which row of the batch it is.
-    row: u64,
-    tokens: Vec<u32>,
-    /// The time at which they were computed, if that matters.
-    t: Option<f64>,
-    /// The hidden state of the last of them, [1, D].
-    last: Option<Tensor<2>>,
+    /// What is kept for later requests, if something is.
+    prefixes: Option<Rc<RefCell<PrefixStore>>>,
 }
 
 impl<'a> BackbonePosterior<'a> {
     /// The posterior of `backbone`, computed anew for every question.
     #[must_use]
     pub fn new(backbone: &'a Backbone, attention: Attention, shift: bool) -> Self {
-        Self { backbone, attention, shift, memory: None }
+        Self { backbone, attention, shift, memory: None, prefixes: None }
     }
 
     /// The same with a cache. The canvases of a question are told apart by their rows.
@@ -63,6 +50,28 @@ impl<'a> BackbonePosterior<'a> {
                 Ok(Self { memory: Some(Memory::default()), ..self })
             }
         }
+    }
+
+    /// The same, which keeps tokens of rows that leave, and takes those of others that begin alike.
+    pub(crate) fn sharing(self, prefixes: Rc<RefCell<PrefixStore>>) -> Self {
+        Self { prefixes: Some(prefixes), ..self }
+    }
+
+    /// Keeps the tokens of all rows for later requests: none of them asks any more.
+    pub(crate) fn put_away(&mut self) {
+        if let (Some(memory), Some(prefixes)) = (&mut self.memory, &self.prefixes) {
+            memory.put_away(&mut prefixes.borrow_mut(), self.attention, |_| true);
+            *memory = Memory::default();
+        }
+    }
+
+    /// What each question may take from others that begin alike: the logits of its first place are computed, not remembered.
+    fn find_shareable<'b>(&self, asks: &[Ask<'b>]) -> Vec<&'b [u32]> {
+        let shareable = |ask: &Ask<'b>| {
+            let first = ask.places.first().map_or(0, |place| self.find_source(*place));
+            &ask.canvas.tokens[..self.count_final(ask).min(first)]
+        };
+        asks.iter().map(shareable).collect()
     }
 
     /// The position at which the logits of place `i` are computed.
@@ -111,7 +120,14 @@ impl<'a> BackbonePosterior<'a> {
     /// As [`BackbonePosterior::compute_all`], but computes only tokens that `memory` does not hold.
     fn compute_new(&self, memory: &mut Memory, asks: &[Ask<'_>]) -> Result<Tensor<2>, BackboneError> {
         let times = self.find_times(asks);
-        memory.align(self.backbone, asks, times.is_some());
+        let prefixes = self.prefixes.as_ref().map(|prefixes| prefixes.borrow_mut());
+        if let Some(mut prefixes) = prefixes {
+            memory.put_away(&mut prefixes, self.attention, memory.leaving(asks));
+            memory.align(self.backbone, asks, times.is_some());
+            memory.share(&mut prefixes, self.attention, &self.find_shareable(asks));
+        } else {
+            memory.align(self.backbone, asks, times.is_some());
+        }
         let cache = memory.cache.as_mut().expect("a memory that was aligned has a cache");
         let kept = cache.lengths().to_vec();
         let new: Vec<Range<usize>> =
@@ -166,59 +182,6 @@ impl<'a> BackbonePosterior<'a> {
         let all = if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 0) };
         let wanted = to_int_tensor(places.into_iter().map(|place| place as u32), &all.device());
         all.select(0, wanted)
-    }
-}
-
-impl Memory {
-    /// Makes the rows those of `asks`, in their order; some may be new. A row is kept if it holds the beginning of its canvas, computed at
-    /// the same time t if the backbone is `conditioned` on that.
-    fn align(&mut self, backbone: &Backbone, asks: &[Ask<'_>], conditioned: bool) {
-        let room = asks.iter().map(|ask| ask.canvas.tokens.len()).max().unwrap_or(0);
-        let place = |ask: &Ask<'_>| self.rows.iter().position(|row| row.row == ask.row);
-        let known: Vec<Option<usize>> = asks.iter().map(place).collect();
-        let same = known.len() == self.rows.len() && known.iter().copied().eq((0..known.len()).map(Some));
-        match &mut self.cache {
-            Some(cache) if cache.room() >= room && known.iter().any(Option::is_some) => {
-                if !same {
-                    // A row that joins takes the place of another's copy, of which nothing is kept.
-                    cache.select(&known.iter().map(|known| known.unwrap_or(0)).collect::<Vec<_>>());
-                    let row = |(known, ask): (&Option<usize>, &Ask<'_>)| {
-                        known.map_or_else(|| MemoryRow::new(ask), |known| self.rows[known].clone())
-                    };
-                    self.rows = known.iter().zip(asks).map(row).collect();
-                    let new = known.iter().enumerate().filter(|(_, known)| known.is_none());
-                    new.for_each(|(row, _)| cache.keep(row, 0));
-                }
-            }
-            _ => {
-                self.cache = Some(KeyValueCache::new(backbone, asks.len(), room));
-                self.rows = asks.iter().map(MemoryRow::new).collect();
-            }
-        }
-        for (row, ask) in asks.iter().enumerate() {
-            let t = conditioned.then_some(ask.t);
-            if !ask.canvas.tokens.starts_with(&self.rows[row].tokens) || self.rows[row].t != t {
-                self.rows[row] = MemoryRow { t, ..MemoryRow::new(ask) };
-                self.cache.iter_mut().for_each(|cache| cache.keep(row, 0));
-            }
-        }
-    }
-
-    /// Keeps `tokens`, the first of the new ones of a row, whose hidden states are in `hidden`, [B, L, D].
-    fn keep(&mut self, row: usize, tokens: &[u32], hidden: &Tensor<3>) {
-        let (memory, last) = (&mut self.rows[row], tokens.len() - 1);
-        let width = hidden.dims()[2];
-        let state = hidden.clone().slice([row..row + 1, last..last + 1, 0..width]);
-        memory.last = Some(state.reshape([1, width]));
-        memory.tokens.extend_from_slice(tokens);
-        let length = memory.tokens.len();
-        self.cache.iter_mut().for_each(|cache| cache.keep(row, length));
-    }
-}
-
-impl MemoryRow {
-    fn new(ask: &Ask<'_>) -> Self {
-        Self { row: ask.row, tokens: Vec::new(), t: None, last: None }
     }
 }
 

@@ -1,16 +1,45 @@
 //! Completion requests and their results.
 
+use std::ops::Range;
+
 use crate::backbone::BackboneError;
 
 /// A request to fill in tokens between a prefix and a suffix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CompletionRequest {
     /// Tokens before the completion.
     pub prefix: Vec<u32>,
-    /// Number of new tokens requested.
+    /// Number of tokens from the first new one to the last.
     pub length: usize,
+    /// Tokens among them that are given, in order. Only flow samplers take some.
+    pub given: Vec<GivenTokens>,
     /// Tokens after the completion. Only flow samplers use them.
     pub suffix: Vec<u32>,
+}
+
+/// Tokens between two gaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GivenTokens {
+    /// Their place, counted from the first new token.
+    pub start: usize,
+    /// The tokens.
+    pub tokens: Vec<u32>,
+}
+
+impl CompletionRequest {
+    /// The gaps, counted from the first new token.
+    pub(crate) fn gaps(&self) -> Vec<Range<usize>> {
+        let starts =
+            std::iter::once(0).chain(self.given.iter().map(|given| given.start + given.tokens.len()));
+        let ends = self.given.iter().map(|given| given.start).chain([self.length]);
+        starts.zip(ends).map(|(start, end)| start..end).collect()
+    }
+
+    /// Whether nothing that is given stands behind a place of the text.
+    pub(super) fn is_open_behind(&self, place: usize) -> bool {
+        let last = self.given.last().map_or(0, |given| given.start + given.tokens.len());
+        self.suffix.is_empty() && self.prefix.len() + last <= place
+    }
 }
 
 /// The answer to a [`CompletionRequest`].
@@ -18,6 +47,8 @@ pub(crate) struct CompletionRequest {
 pub(crate) struct Completion {
     /// The new tokens: as many as requested, or fewer if the answer ended before its last blocks.
     pub tokens: Vec<u32>,
+    /// The gaps among them, if there are several.
+    pub gaps: Vec<Range<usize>>,
     /// Forward passes that it took (NFE).
     pub passes: usize,
 }
@@ -39,9 +70,18 @@ impl Completion {
         &self.tokens[..end.unwrap_or(self.tokens.len())]
     }
 
+    /// The tokens of a gap, as far as they were written.
+    pub(crate) fn gap(&self, gap: &Range<usize>) -> &[u32] {
+        let end = self.tokens.len();
+        &self.tokens[gap.start.min(end)..gap.end.min(end)]
+    }
+
     /// Number of new tokens up to and including the end of turn. This is what counts for tokens per second.
     #[must_use]
     pub(crate) fn generated(&self, ends: &[u32]) -> usize {
+        if !self.gaps.is_empty() {
+            return self.gaps.iter().map(|gap| self.gap(gap).len()).sum();
+        }
         (self.until_end(ends).len() + 1).min(self.tokens.len())
     }
 }

@@ -8,7 +8,7 @@ use crate::answer::choose_length;
 use crate::backbone::tests::tiny;
 use crate::backbone::{Attention, Backbone, Parameter, Qwen3Config, TimeConditioning};
 use crate::device;
-use crate::flow::sampler::{Ask, Canvas, Posterior};
+use crate::flow::sampler::{Ask, Canvas, Posterior, RankedLaw};
 use fmflow_engine::pipeline::config::{Certainty, FilterOrder};
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 
@@ -23,7 +23,7 @@ fn model(attention: Attention, shift: bool) -> Model {
 
 fn request(prefix: usize, length: usize) -> CompletionRequest {
     let prefix = (0..prefix as u32).map(|i| (i * 5 + 1) % 39).collect();
-    CompletionRequest { prefix, length, suffix: Vec::new() }
+    CompletionRequest { prefix, length, ..CompletionRequest::default() }
 }
 
 pub(super) fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
@@ -100,6 +100,7 @@ fn requests() -> Vec<CompletionRequest> {
     let build = |(number, (prefix, length, suffix)): (usize, (usize, usize, usize))| CompletionRequest {
         prefix: (0..prefix as u32).map(|i| (i * 5 + 3 * number as u32) % 39).collect(),
         length,
+        given: Vec::new(),
         suffix: (0..suffix as u32).map(|i| (i * 7 + number as u32) % 39).collect(),
     };
     shapes.into_iter().enumerate().map(build).collect()
@@ -247,6 +248,64 @@ fn requests_that_join_and_leave_change_no_token_of_others() {
     }
 }
 
+/// Requests that begin alike, together and one after the other: what is shared is not computed again, changes no token, and is bounded.
+#[test]
+fn beginnings_are_shared_between_requests_and_change_no_token() {
+    let body: Vec<u32> = (0..24).map(|i| (i * 11 + 2) % 39).collect();
+    let requests: Vec<CompletionRequest> = (0..10_u32)
+        .map(|i| {
+            let own = (0..i % 4).map(|k| (7 * i + k) % 39);
+            let begin = body.iter().copied().take([24, 17, 12, 24, 5][i as usize % 5]);
+            let prefix = begin.chain(own).collect();
+            CompletionRequest { prefix, length: 5 + i as usize % 6, ..CompletionRequest::default() }
+        })
+        .collect();
+    for (attention, shift) in [
+        (Attention::Causal, true),
+        (Attention::BlockCausal { block: 4 }, false),
+        (Attention::BlockCausal { block: 4 }, true),
+        (Attention::BlockCausal { block: 1 }, true),
+    ] {
+        let model = model(attention, shift);
+        let token = KeyValueCache::count_bytes(model.backbone.config());
+        for (bytes, room) in [(1 << 20, true), (40 * token, true), (0, false)] {
+            let mut work = Together::with_prefixes(&model, bytes);
+            let (mut came, mut left) = (0, Vec::new());
+            // Two at a time, then one after the other, then all at once.
+            for wave in [2, 1, 1, 1, 1, 1, 1, 1, 10, 10] {
+                for _ in 0..wave {
+                    let kind =
+                        [SamplerKind::Autoregressive, SamplerKind::Threshold { threshold: 0.4 }][came % 2];
+                    let sampler = Sampler { cache: SamplerCache::Exact, ..sampler(kind, None) };
+                    let numbered = (came as u64, requests[came % requests.len()].clone());
+                    let onlooker = (came, Patience(usize::MAX));
+                    work.join(numbered.clone(), (&sampler, 5), onlooker).unwrap();
+                    came += 1;
+                }
+                // The last wave comes while the one before it is at work.
+                let passes = if wave == 10 && came < 29 { 2 } else { usize::MAX };
+                for _ in 0..passes {
+                    if work.len() == 0 {
+                        break;
+                    }
+                    work.pass(&mut left).unwrap();
+                    assert!(work.prefixes().count_tokens() * token <= bytes);
+                }
+            }
+            assert_eq!(left.len(), came);
+            for Left { onlooker: (i, _), completion } in left {
+                let kind = [SamplerKind::Autoregressive, SamplerKind::Threshold { threshold: 0.4 }][i % 2];
+                let request = (i as u64, &requests[i % requests.len()]);
+                let alone = complete_numbered(&model, &[request], &sampler(kind, None), 5).unwrap();
+                assert_eq!(completion.unwrap(), alone[0], "{attention:?} {shift} {bytes} {i}");
+            }
+            // Without room something is shared nevertheless: with those at work.
+            let shared = work.prefixes().shared();
+            assert!(shared > if room { 100 } else { 0 }, "{attention:?} {shift} {bytes}: {shared}");
+        }
+    }
+}
+
 impl<O: Onlooker> Onlooker for (usize, O) {
     fn goes_on(&mut self) -> bool {
         self.1.goes_on()
@@ -282,6 +341,7 @@ fn a_length_is_chosen_by_the_likelihood_of_a_token() {
         let request = CompletionRequest {
             prefix: (0..3 + number).map(|i| (i * 5 + 3 * number) % 39).collect(),
             length: 0,
+            given: Vec::new(),
             suffix: (0..number).map(|i| (i * 7 + number) % 39).collect(),
         };
         let judged =
@@ -313,6 +373,85 @@ fn looking_on_changes_no_token() {
         let judged = choose_length(&model, (0, &request), 9..=9, &sampler, (3, 1)).unwrap();
         assert_eq!(judged.completion, alone.completions[0], "{kind:?}");
         assert!(judged.log_likelihood < 0.0 && judged.log_likelihood.is_finite());
+    }
+}
+
+/// The laws of written tokens, by the number of the canvas and the place.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct LawBook(std::collections::BTreeMap<(u64, usize), RankedLaw>);
+
+impl Onlooker for LawBook {
+    fn wants_laws(&self) -> Option<usize> {
+        Some(3)
+    }
+
+    fn ranked(&mut self, canvas: &Canvas, place: usize, law: RankedLaw) {
+        assert_eq!(canvas.tokens[place], law.token);
+        self.0.insert((canvas.number, place), law);
+    }
+}
+
+/// The log-probabilities of what may be written at `place` behind `text`, by a pass over nothing but that.
+fn compute_law(model: &Model, text: &[u32], next: bool) -> Vec<f64> {
+    let place = text.len();
+    let canvas = Canvas { tokens: [text, &[39]].concat(), editable: vec![false; place + 1], number: 0 };
+    let ask = Ask { canvas: &canvas, row: 0, places: &[place], t: 0.0, settled: 0 };
+    let attention = if next { Attention::Causal } else { model.attention() };
+    let shift = next || model.contract.shift;
+    let logits = BackbonePosterior::new(&model.backbone, attention, shift).logits(&[ask]).unwrap();
+    let all: f64 = logits[..39].iter().map(|logit| f64::from(*logit).exp()).sum();
+    logits[..39].iter().map(|logit| f64::from(*logit) - all.ln()).collect()
+}
+
+#[test]
+fn laws_are_those_of_a_pass_over_the_text_before_in_any_batch() {
+    let strides = {
+        let mut model = model(Attention::Causal, true);
+        model.contract.stride = Some(3);
+        model
+    };
+    let single = model(Attention::BlockCausal { block: 1 }, false);
+    let (next, drafted) = (SamplerKind::Autoregressive, SamplerKind::Speculative { stride: 3 });
+    for (model, kind, temperature) in [
+        (&strides, next, 1.0),
+        (&strides, drafted, 1.0),
+        (&strides, drafted, 0.0),
+        (&single, SamplerKind::Threshold { threshold: 0.9 }, 1.0),
+        (&single, confidence(2), 1.0),
+    ] {
+        let numbered: Vec<CompletionRequest> = requests();
+        let numbered: Vec<(u64, &CompletionRequest)> = (0..).zip(&numbered).collect();
+        let ask = |cache, asked: &[(u64, &CompletionRequest)]| {
+            let sampler = Sampler { cache, temperature, top_k: Some(5), ..sampler(kind, None) };
+            assert!(sampler.has_token_law(model.block()));
+            let found = complete_batches(model, asked, &sampler, (3, 1), LawBook::default).unwrap();
+            found.into_iter().next().unwrap()
+        };
+        let (completions, book) = ask(SamplerCache::None, &numbered);
+        assert_eq!(book, ask(SamplerCache::Exact, &numbered).1, "{kind:?}");
+        let mut written = 0;
+        for ((number, request), completion) in numbered.iter().zip(&completions) {
+            let alone = ask(SamplerCache::Exact, &[(*number, *request)]).1;
+            let own = |place: &usize| book.0.get(&(*number, *place)).cloned();
+            let text = [request.prefix.as_slice(), &completion.tokens].concat();
+            for place in request.prefix.len()..text.len() {
+                let law = own(&place).unwrap();
+                assert_eq!(alone.0[&(*number, place)], law, "{kind:?}");
+                let direct = compute_law(model, &text[..place], model.contract.stride.is_some());
+                assert_eq!(law.token, text[place]);
+                assert!((direct[text[place] as usize] - law.log_probability).abs() < 1e-9, "{kind:?}");
+                let larger = direct.iter().filter(|log| **log > law.top[2].1 + 1e-9).count();
+                assert!(law.top.len() == 3 && larger == 2 && law.top.is_sorted_by(|a, b| a.1 >= b.1));
+                written += 1;
+            }
+        }
+        assert_eq!(book.0.len(), written, "laws of nothing else: {kind:?}");
+        if temperature == 0.0 {
+            // Greedy text and its laws do not depend on drafts.
+            let plain = Sampler { temperature, ..sampler(next, None) };
+            let plain = complete_batches(model, &numbered, &plain, (9, 1), LawBook::default).unwrap();
+            assert_eq!(plain[0].1, book);
+        }
     }
 }
 

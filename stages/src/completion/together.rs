@@ -1,9 +1,13 @@
 //! Requests that are answered together: each has a sampler and a seed of its own, and joins and leaves between two passes.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{Sampler, SamplerCache};
 
 use super::canvases::{begin_writing, read_completion, share_sampler};
+use super::prefixes::{PREFIX_BYTES, PrefixStore};
 use super::request::{Completion, CompletionRequest};
 use super::{BATCH, BackbonePosterior, CACHE_BYTES, build_sampler_rules, forward_failure, open_posterior};
 use crate::backbone::{BackboneError, KeyValueCache};
@@ -17,6 +21,8 @@ pub(crate) struct Together<'a, O> {
     lanes: Vec<Lane<'a, O>>,
     /// Number of the next row.
     next: u64,
+    /// Beginnings of texts that requests share.
+    prefixes: Rc<RefCell<PrefixStore>>,
 }
 
 /// Requests that one forward pass serves: under the same attention, all with a cache or all without.
@@ -49,7 +55,19 @@ pub(crate) struct Left<O> {
 
 impl<'a, O: Onlooker> Together<'a, O> {
     pub(crate) fn new(model: &'a Model) -> Self {
-        Self { model, lanes: Vec::new(), next: 0 }
+        Self::with_prefixes(model, PREFIX_BYTES)
+    }
+
+    /// As [`Self::new`], with so many bytes for the beginnings of texts.
+    pub(super) fn with_prefixes(model: &'a Model, bytes: usize) -> Self {
+        let prefixes = PrefixStore::new(bytes, KeyValueCache::count_bytes(model.backbone.config()));
+        Self { model, lanes: Vec::new(), next: 0, prefixes: Rc::new(RefCell::new(prefixes)) }
+    }
+
+    /// The beginnings of texts that requests share.
+    #[cfg(test)]
+    pub(super) fn prefixes(&self) -> std::cell::Ref<'_, PrefixStore> {
+        self.prefixes.borrow()
     }
 
     /// Requests at work.
@@ -87,7 +105,7 @@ impl<'a, O: Onlooker> Together<'a, O> {
         let known = self.lanes.iter().position(|lane| (lane.causal, lane.cache) == (causal, cache));
         let place = known.unwrap_or(self.lanes.len());
         if known.is_none() {
-            let posterior = open_posterior(self.model, sampler)?;
+            let posterior = open_posterior(self.model, sampler)?.sharing(self.prefixes.clone());
             let token_bytes = KeyValueCache::count_bytes(self.model.backbone.config());
             self.lanes.push(Lane { causal, cache, posterior, rows: Vec::new(), token_bytes });
         }
@@ -103,6 +121,7 @@ impl<'a, O: Onlooker> Together<'a, O> {
             lane.pass(left)?;
         }
         // An empty lane would hold its cache.
+        self.lanes.iter_mut().filter(|lane| lane.rows.is_empty()).for_each(|lane| lane.posterior.put_away());
         self.lanes.retain(|lane| !lane.rows.is_empty());
         Ok(())
     }

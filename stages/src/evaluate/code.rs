@@ -1,6 +1,6 @@
 //! Benchmarks: a checkpoint writes programs or answers, and the grader grades them.
 
-use fmflow_engine::benchmark::{BenchmarkScores, GradedSample, score_samples};
+use fmflow_engine::benchmark::{BenchmarkScores, GradedSample, is_empty, score_samples};
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::sample::{
     AnswerLength, Asking, AskingMode, BenchmarkSettings, WritingSettings,
@@ -12,11 +12,11 @@ use fmflow_grade::problem::Problem;
 use fmflow_grade::sandbox::LIMITS;
 use fmflow_grade::session::{Outcome, SessionError, Verdict};
 
-use super::answers::{WrittenAnswer, WrittenAnswers, make_until_stopped};
+use super::answers::{WrittenAnswer, WrittenAnswers};
 use super::benchmark::{BenchmarkReport, OpenBenchmark, open_benchmarks};
 use super::choice::{choose_part, refuse_unfit_choices, report_choices};
 use super::fenced::find_block;
-use super::gaps::fill_gap;
+use super::gaps::fill_gaps;
 use crate::completion::{Completion, CompletionRequest, complete_listed};
 use crate::data::chat;
 use crate::failure::{input_failure, stage_failure};
@@ -83,10 +83,7 @@ fn write_part(
         AnswerLength::AtMost(tokens) => {
             answer_part(job, (benchmark, writing), model, (part.clone(), tokens))?
         }
-        AnswerLength::Gap(gap) => {
-            let fill = |number| fill_gap(job, (benchmark, writing), model, (number, gap));
-            make_until_stopped(part.clone(), fill)?
-        }
+        AnswerLength::Gap(gap) => fill_gaps(job, (benchmark, writing), model, (part.clone(), gap))?,
     };
     let part = part.start..part.start + completions.len();
     let read = |(number, completion): (usize, &Option<Completion>)| {
@@ -150,7 +147,7 @@ fn build_request(
     let prefix = prefix.map_err(stage_failure)?;
     let room = model.backbone.config().max_position_embeddings.saturating_sub(prefix.len());
     let length = tokens.min(room);
-    let request = CompletionRequest { prefix, length, suffix: Vec::new() };
+    let request = CompletionRequest { prefix, length, ..CompletionRequest::default() };
     Ok(Some(request).filter(|request| length > 0 && !request.prefix.is_empty()))
 }
 
@@ -230,7 +227,7 @@ fn score_answers(benchmark: &OpenBenchmark<'_>, answers: &[WrittenAnswer]) -> Be
     let graded = answers.iter().enumerate().map(|(number, answer)| GradedSample {
         id: benchmark.place(number).0.id.clone(),
         name: answer.task_id.clone(),
-        empty: answer.text().trim().is_empty(),
+        empty: is_empty(answer.text(), benchmark.config.layout),
         cut: Some(answer.cut),
         verdict: Verdict { outcome: answer.outcome, detail: answer.detail.clone() },
     });

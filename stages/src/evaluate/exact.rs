@@ -1,20 +1,19 @@
 //! Exact match: asks the held-out questions of a dataset and compares the answers with the data's.
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::SpecialNames;
 use fmflow_engine::pipeline::config::sample::ExactMatch;
 use fmflow_engine::run::execute::Job;
-use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 use serde::Serialize;
 
+use super::questions::{HeldOutQuestion, HeldOutQuestions, build_question, read_held_out_questions};
+use crate::answer::measure_twins;
 use crate::completion::{Completion, CompletionRequest, complete_requests};
 use crate::data::chat;
 use crate::data::corpus::{Chat, Message};
-use crate::data::rows::Rows;
-use crate::data::tokenizer::{Tokenizer, TokenizerError};
+use crate::data::tokenizer::Tokenizer;
 use crate::failure::{input_failure, stage_failure};
-use crate::job::{count_threads, find_input_folder};
+use crate::job::count_threads;
 use crate::model::Model;
 
 /// Exact matches of one checkpoint on one dataset.
@@ -73,109 +72,96 @@ pub(crate) fn score_exact_match(
     model: &Model,
     answers: &mut Vec<String>,
 ) -> Result<ExactScores, Failure> {
-    let HeldOutQuestions { chats, canvas, names } = read_held_out_questions(job, item)?;
-    let tokenizer = &model.tokenizer()?.clone().with_special_names(names);
-    let questions = chats.iter().map(|chat| build_question(chat, model, tokenizer, canvas));
-    let questions: Vec<HeldOutQuestion> = questions.collect::<Result<_, _>>()?;
-    let asked: Vec<CompletionRequest> =
-        questions.iter().filter_map(HeldOutQuestion::asked).cloned().collect();
-    let mut found = complete_requests(model, &asked, &item.sampler, job.seed, count_threads(job))?
-        .completions
-        .into_iter();
-    let mut scores = ExactScores::default();
-    for (chat, question) in chats.iter().zip(&questions) {
-        if question.asked().is_none() {
-            scores.add(&chat.group, false, false);
-            scores.too_long += usize::from(matches!(question, HeldOutQuestion::TooLong));
-            scores.beyond_canvas += usize::from(matches!(question, HeldOutQuestion::BeyondCanvas));
-            continue;
-        }
-        let completion = found.next().expect("every question that was asked has a completion");
-        let answer =
-            ExactAnswer::from_completion(chat, &completion, (name, &item.dataset), (model, tokenizer))?;
-        scores.add(&chat.group, answer.passed, answer.given.is_empty());
-        scores.tokens += completion.generated(&model.ends());
-        scores.passes += completion.passes;
-        answers.push(serde_json::to_string(&answer).map_err(stage_failure)?);
-    }
-    Ok(scores)
+    let questions = AskedQuestions::open(job, item, model)?;
+    let work = (job.seed, count_threads(job));
+    let found = complete_requests(model, &questions.requests(), &item.sampler, work.0, work.1)?;
+    questions.score((name, &item.dataset), model, found.completions, answers)
 }
 
-/// The held-out conversations of a dataset.
-struct HeldOutQuestions {
-    chats: Vec<Chat>,
-    /// Tokens that an answer may have.
-    canvas: usize,
-    /// What becomes of names of special tokens in them.
-    names: SpecialNames,
+/// How fast questions were answered, in one batch after the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct MeasuredSpeed {
+    /// Wall-clock seconds for all of them.
+    pub seconds: f64,
+    /// Tokens per second of the same weights as an autoregressive model, as many tokens in the same batches.
+    pub twin: f64,
 }
 
-fn read_held_out_questions(job: &Job<'_>, item: &ExactMatch) -> Result<HeldOutQuestions, Failure> {
-    let folder = find_input_folder(job, &item.role)?;
-    let (rows, mut chats) = (Rows::open(folder).map_err(stage_failure)?, read_held_out_chats(folder)?);
-    chats.truncate(item.limit.unwrap_or(usize::MAX));
-    if chats.is_empty() {
-        let what = format!("dataset `{}` has no held-out conversations", item.dataset);
-        return Err(input_failure(what, "raise the dataset's `held-out=`"));
-    }
-    let canvas = rows.summary().canvas.ok_or_else(|| {
-        let what = format!("rows of `{}` have no `canvas=`", item.dataset);
-        input_failure(what, "add `canvas=` to the rows: the number of tokens that an answer may have")
-    })?;
-    Ok(HeldOutQuestions { chats, canvas, names: rows.summary().specials.unwrap_or_default() })
-}
-
-/// Whether a held-out conversation can be asked.
-enum HeldOutQuestion {
-    /// It can.
-    Asked(CompletionRequest),
-    /// The model's context has no room for an answer.
-    TooLong,
-    /// The canvas has no room for the reference answer.
-    BeyondCanvas,
-}
-
-impl HeldOutQuestion {
-    fn asked(&self) -> Option<&CompletionRequest> {
-        match self {
-            Self::Asked(request) => Some(request),
-            Self::TooLong | Self::BeyondCanvas => None,
-        }
-    }
-}
-
-fn build_question(
-    chat: &Chat,
+/// As [`score_exact_match`], with the speed: after a short run, with one batch at a time.
+pub(crate) fn measure_exact_match(
+    job: &Job<'_>,
+    item: &ExactMatch,
+    name: &str,
     model: &Model,
-    tokenizer: &Tokenizer,
-    length: usize,
-) -> Result<HeldOutQuestion, Failure> {
-    // As in training: a template may render earlier turns differently once the answer follows them.
-    let (prefix, answer) = chat::encode_chat(tokenizer, chat).map_err(stage_failure)?;
-    if prefix.is_empty() {
+    answers: &mut Vec<String>,
+) -> Result<(ExactScores, MeasuredSpeed), Failure> {
+    let questions = AskedQuestions::open(job, item, model)?;
+    let requests = questions.requests();
+    let Some(first) = requests.first() else {
+        let what =
+            format!("no question of dataset `{}` leaves room for an answer in the context", item.dataset);
         return Err(input_failure(
-            "the chat template renders nothing before an answer",
-            "use a template that renders the question",
+            what,
+            "measure on shorter questions, or on a checkpoint with a longer context",
         ));
-    }
-    if prefix.len() + length > model.backbone.config().max_position_embeddings {
-        return Ok(HeldOutQuestion::TooLong);
-    }
-    if count_least_answer_tokens(chat, &answer, tokenizer).map_err(stage_failure)? > length {
-        return Ok(HeldOutQuestion::BeyondCanvas);
-    }
-    Ok(HeldOutQuestion::Asked(CompletionRequest { prefix, length, suffix: Vec::new() }))
+    };
+    complete_requests(model, std::slice::from_ref(first), &item.sampler, job.seed, 1)?;
+    let found = complete_requests(model, &requests, &item.sampler, job.seed, 1)?;
+    let ends = model.ends();
+    let lengths: Vec<usize> =
+        found.completions.iter().map(|completion| completion.generated(&ends)).collect();
+    let twin = measure_twins(model, (&requests, &lengths), &item.sampler, job.seed)?;
+    let speed = MeasuredSpeed { seconds: found.seconds, twin };
+    Ok((questions.score((name, &item.dataset), model, found.completions, answers)?, speed))
 }
 
-/// The fewest tokens with which the reference answer can be given. An answer that fills its canvas needs neither an end of
-/// turn nor what a template adds.
-fn count_least_answer_tokens(
-    chat: &Chat,
-    with_end: &[u32],
-    tokenizer: &Tokenizer,
-) -> Result<usize, TokenizerError> {
-    let answer = tokenizer.encode_marked(&tokenizer.mark_names(&chat.answer))?;
-    Ok(answer.len().min(with_end.len().saturating_sub(1)))
+/// Held-out conversations, as a checkpoint is asked them.
+struct AskedQuestions {
+    chats: Vec<Chat>,
+    questions: Vec<HeldOutQuestion>,
+    tokenizer: Tokenizer,
+}
+
+impl AskedQuestions {
+    fn open(job: &Job<'_>, item: &ExactMatch, model: &Model) -> Result<Self, Failure> {
+        let HeldOutQuestions { chats, canvas, names } = read_held_out_questions(job, item)?;
+        let tokenizer = model.tokenizer()?.clone().with_special_names(names);
+        let questions = chats.iter().map(|chat| build_question(chat, model, &tokenizer, canvas));
+        let questions = questions.collect::<Result<_, _>>()?;
+        Ok(Self { chats, questions, tokenizer })
+    }
+
+    /// Those that leave room for an answer.
+    fn requests(&self) -> Vec<CompletionRequest> {
+        self.questions.iter().filter_map(HeldOutQuestion::asked).cloned().collect()
+    }
+
+    /// Compares completions of [`Self::requests`] with the data's answers. Appends a line to `answers` for each.
+    fn score(
+        &self,
+        (name, dataset): (&str, &str),
+        model: &Model,
+        completions: Vec<Completion>,
+        answers: &mut Vec<String>,
+    ) -> Result<ExactScores, Failure> {
+        let (mut found, mut scores) = (completions.into_iter(), ExactScores::default());
+        for (chat, question) in self.chats.iter().zip(&self.questions) {
+            if question.asked().is_none() {
+                scores.add(&chat.group, false, false);
+                scores.too_long += usize::from(matches!(question, HeldOutQuestion::TooLong));
+                scores.beyond_canvas += usize::from(matches!(question, HeldOutQuestion::BeyondCanvas));
+                continue;
+            }
+            let completion = found.next().expect("every question that was asked has a completion");
+            let answer =
+                ExactAnswer::from_completion(chat, &completion, (name, dataset), (model, &self.tokenizer))?;
+            scores.add(&chat.group, answer.passed, answer.given.is_empty());
+            scores.tokens += completion.generated(&model.ends());
+            scores.passes += completion.passes;
+            answers.push(serde_json::to_string(&answer).map_err(stage_failure)?);
+        }
+        Ok(scores)
+    }
 }
 
 impl<'a> ExactAnswer<'a> {
@@ -237,18 +223,6 @@ pub(super) fn to_percent(passed: usize, total: usize) -> f64 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn is_zero(count: &usize) -> bool {
     *count == 0
-}
-
-/// Reads the held-out conversations stored beside the rows.
-fn read_held_out_chats(folder: &std::path::Path) -> Result<Vec<Chat>, Failure> {
-    let file = folder.join(crate::data::rows::HELD_OUT);
-    let text = std::fs::read_to_string(&file).map_err(|e| {
-        input_failure(
-            format!("cannot read {}: {e}", show_path(file)),
-            "exact match needs rows of a dataset with `chat`",
-        )
-    })?;
-    text.lines().map(|line| serde_json::from_str(line).map_err(stage_failure)).collect()
 }
 
 #[cfg(test)]

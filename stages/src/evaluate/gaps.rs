@@ -1,11 +1,14 @@
 //! Gaps of infilling benchmarks: what stands around them, and how long they are.
 
+use std::ops::Range;
+
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::sample::{GapLength, WritingSettings};
 use fmflow_engine::pipeline::config::{Sampler, SamplerKind};
 use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::run::execute::Job;
 
+use super::answers::make_until_stopped;
 use super::benchmark::OpenBenchmark;
 use crate::answer::{SAMPLE_STRIDE, choose_length};
 use crate::completion::{Completion, CompletionRequest, complete_listed};
@@ -13,21 +16,53 @@ use crate::failure::stage_failure;
 use crate::job::{check_interrupt, count_threads};
 use crate::model::Model;
 
-/// Fills the gap of answer `number`; `None` if the context has no room for it. As in `infill`, of a range the length whose tokens are the most
-/// likely ones is kept.
+/// Fills the gaps of a part of the answers, or of what a signal leaves of it; `None` where the context has no room for one. As in `infill`,
+/// of a range the length whose tokens are the most likely ones is kept. A completion depends on the number of its answer and not on the part.
 ///
 /// # Errors
 /// If the sampler does not fit the checkpoint, the device fails, or a signal requests a stop.
-pub(super) fn fill_gap(
+pub(super) fn fill_gaps(
     job: &Job<'_>,
     (benchmark, writing): (&OpenBenchmark<'_>, &WritingSettings),
     model: &Model,
-    (number, gap): (usize, GapLength),
-) -> Result<Option<Completion>, Failure> {
-    check_interrupt(job)?;
+    (part, gap): (Range<usize>, GapLength),
+) -> Result<Vec<Option<Completion>>, Failure> {
+    let (work, sampler) = ((job.seed, count_threads(job)), &writing.sampler);
+    // Each answer has room for the numbers of all lengths of its range.
+    let number = |answer: usize| answer as u64 * SAMPLE_STRIDE;
+    if let GapLength::Chosen(shortest, _) = gap {
+        let choose = |answer| {
+            check_interrupt(job)?;
+            let Some(request) = build_gap(benchmark, sampler, model, (answer, gap))? else { return Ok(None) };
+            let lengths = shortest..=request.length;
+            let chosen = choose_length(model, (number(answer), &request), lengths, sampler, work)?;
+            Ok(Some(chosen.completion))
+        };
+        return make_until_stopped(part, choose);
+    }
+    let build = |answer| build_gap(benchmark, sampler, model, (answer, gap));
+    let requests: Vec<Option<CompletionRequest>> = part.clone().map(build).collect::<Result<_, _>>()?;
+    let asked: Vec<(u64, &CompletionRequest)> = part
+        .zip(&requests)
+        .filter_map(|(answer, request)| Some((number(answer), request.as_ref()?)))
+        .collect();
+    let mut completions = complete_listed(model, &asked, sampler, work)?.into_iter();
+    let found = requests
+        .iter()
+        .map(|request| request.as_ref().map(|_| completions.next().expect("each request has a completion")));
+    Ok(found.collect())
+}
+
+/// The request of a gap, of a range with the longest that has room; `None` if the context has none.
+fn build_gap(
+    benchmark: &OpenBenchmark<'_>,
+    sampler: &Sampler,
+    model: &Model,
+    (answer, gap): (usize, GapLength),
+) -> Result<Option<CompletionRequest>, Failure> {
     let tokenizer = model.tokenizer()?;
     let encode = |text: &str| tokenizer.encode_plain(text).map_err(stage_failure);
-    let problem = benchmark.place(number).0;
+    let problem = benchmark.place(answer).0;
     let (prefix, suffix) = (encode(&problem.prompt)?, encode(problem.suffix.as_deref().unwrap_or_default())?);
     let (shortest, longest) = match gap {
         GapLength::Known(tokens) => (tokens, tokens),
@@ -40,18 +75,11 @@ pub(super) fn fill_gap(
         }
     };
     let context = model.backbone.config().max_position_embeddings;
-    let longest = longest.min(context.saturating_sub(prefix.len() + suffix.len()));
-    if longest < shortest || (prefix.is_empty() && !may_begin_empty(&writing.sampler, model)) {
+    let length = longest.min(context.saturating_sub(prefix.len() + suffix.len()));
+    if length < shortest || (prefix.is_empty() && !may_begin_empty(sampler, model)) {
         return Ok(None);
     }
-    // Each answer has room for the numbers of all lengths of its range.
-    let (first, work) = (number as u64 * SAMPLE_STRIDE, (job.seed, count_threads(job)));
-    let (request, sampler) = (CompletionRequest { prefix, length: longest, suffix }, &writing.sampler);
-    if let GapLength::Chosen(..) = gap {
-        let chosen = choose_length(model, (first, &request), shortest..=longest, sampler, work)?;
-        return Ok(Some(chosen.completion));
-    }
-    Ok(complete_listed(model, &[(first, &request)], sampler, work)?.pop())
+    Ok(Some(CompletionRequest { prefix, length, suffix, ..CompletionRequest::default() }))
 }
 
 /// Whether the model predicts the first token of a text.

@@ -32,7 +32,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use euler::take_euler_step;
-pub use filter::{LogitFilter, Pick};
+pub use filter::{LogitFilter, Pick, RankedLaw};
 pub use onlooker::{Nobody, Onlooker};
 pub(crate) use writing::{Writing, compute_logits};
 

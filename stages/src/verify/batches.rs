@@ -61,7 +61,8 @@ fn make_requests(model: &Model) -> Vec<CompletionRequest> {
     let build = |(number, [prefix, length, suffix]): (usize, &[usize; 3])| {
         let mut random = derive_stream(SEED, RandomPurpose::Validate, [number as u64, 0, 0]);
         let mut draw = |count: usize| (0..count).map(|_| random.below(used) as u32).collect::<Vec<_>>();
-        CompletionRequest { prefix: draw(*prefix), length: *length, suffix: draw(*suffix) }
+        let (prefix, suffix) = (draw(*prefix), draw(*suffix));
+        CompletionRequest { prefix, length: *length, given: Vec::new(), suffix }
     };
     SHAPES.iter().filter(fits).enumerate().map(build).collect()
 }
@@ -187,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_difference_names_its_token() {
-        let completion = |tokens: &[u32], passes| Completion { tokens: tokens.to_vec(), passes };
+        let completion =
+            |tokens: &[u32], passes| Completion { tokens: tokens.to_vec(), gaps: Vec::new(), passes };
         let sampler = make_sampler(SamplerKind::Threshold { threshold: 0.5 });
         let (found, alone) = (completion(&[1, 2, 9], 2), completion(&[1, 2, 3], 2));
         let failure = differing(Path::new("f"), &sampler, (1, "in a batch of two"), &found, &alone);

@@ -10,8 +10,7 @@ use crate::check::lint::sampler_paths::number_requests;
 
 use crate::pipeline::config::train::Objective;
 use crate::pipeline::config::{
-    AttentionSchedule, BlockPhase, EvaluateConfig, GenerateConfig, Prompt, PromptKind, Sampler, StageConfig,
-    TrainConfig,
+    AttentionSchedule, BlockPhase, EvaluateConfig, GenerateConfig, Sampler, StageConfig, TrainConfig,
 };
 use crate::pipeline::config::{EndOfTurn, Packing, RowsConfig};
 use crate::pipeline::field_path::{FieldPath, evaluate, generate, rows, train};
@@ -216,10 +215,8 @@ pub(super) fn check_infill_suffixes(
     checkpoint: &Stage,
     sink: &mut Sink,
 ) {
-    let has_suffix =
-        |prompt: &Prompt| matches!(&prompt.kind, PromptKind::Infill { suffix, .. } if !suffix.is_empty());
     let numbered = config.prompts.iter().zip(number_requests(&config.prompts));
-    let suffixes = numbered.filter(|(prompt, _)| has_suffix(prompt));
+    let suffixes = numbered.filter(|(prompt, _)| prompt.kind.has_text_behind());
     let suffixes = suffixes.map(|(_, infill)| stage.place(generate::NTH_INFILL_SUFFIX.nth(infill.number)));
     report_unseen_suffixes(lineages, (stage, checkpoint), suffixes, sink);
 }

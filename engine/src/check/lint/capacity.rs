@@ -188,7 +188,9 @@ fn count_prompt_bytes(prompt: &Prompt) -> usize {
     match &prompt.kind {
         PromptKind::Chat(turns) => turns.iter().map(|turn| turn.content.len()).sum(),
         PromptKind::Text(text) => text.len(),
-        PromptKind::Infill { prefix, suffix } => prefix.len() + suffix.len(),
+        PromptKind::Infill { prefix, more, suffix } => {
+            prefix.len() + suffix.len() + more.iter().map(|gap| gap.before.len()).sum::<usize>()
+        }
     }
 }
 
@@ -196,8 +198,9 @@ fn bound_prompt_tokens(prompt: &Prompt, table: &TokenTable) -> Option<usize> {
     match &prompt.kind {
         PromptKind::Chat(turns) => turns.iter().map(|turn| table.bound_tokens(&turn.content)).sum(),
         PromptKind::Text(text) => table.bound_tokens(text),
-        PromptKind::Infill { prefix, suffix } => {
-            Some(table.bound_tokens(prefix)? + table.bound_tokens(suffix)?)
+        PromptKind::Infill { prefix, more, suffix } => {
+            let between = more.iter().map(|gap| table.bound_tokens(&gap.before)).sum::<Option<usize>>()?;
+            Some(table.bound_tokens(prefix)? + between + table.bound_tokens(suffix)?)
         }
     }
 }

@@ -109,7 +109,8 @@ fn find_tokenizer_sources<'a>(lineages: &Lineages<'a>, stage: &Stage) -> Vec<&'a
         (StageConfig::Rows(_) | StageConfig::RandomInit(_), InputRole::Tokenizer) => true,
         (StageConfig::Convert(config), InputRole::From) => config.tokenizer == TokenizerChoice::Beside,
         (StageConfig::Convert(config), InputRole::Tokenizer) => config.tokenizer == TokenizerChoice::Named,
-        (StageConfig::Generate(_), InputRole::From) => true,
+        (StageConfig::Generate(_), InputRole::From)
+        | (StageConfig::Frontier(_), InputRole::Checkpoint(_)) => true,
         (StageConfig::Evaluate(config), InputRole::Checkpoint(_)) => {
             !config.exact_match.is_empty() || !config.benchmarks.is_empty()
         }

@@ -22,12 +22,12 @@ pub(super) fn lint_requests(
     sink: &mut Sink,
 ) {
     for (prompt, number) in config.prompts.iter().zip(number_requests(&config.prompts)) {
-        let PromptKind::Infill { prefix, suffix } = &prompt.kind else { continue };
+        let PromptKind::Infill { prefix, .. } = &prompt.kind else { continue };
         let left_to_right = prompt.sampler.reads_next_tokens();
         if prefix.is_empty() {
             sink.extend(gap_without_beginning(lineages, stage, number, left_to_right));
         }
-        if left_to_right && !suffix.is_empty() {
+        if left_to_right && prompt.kind.has_text_behind() {
             sink.push(suffix_for_left_to_right(stage, number, &prompt.sampler.name));
         }
     }

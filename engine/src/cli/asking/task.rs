@@ -8,7 +8,7 @@ use crate::cli::CommandContext;
 use crate::cli::asking::checkpoint::{CheckpointPlace, OpenCheckpoint};
 use crate::cli::asking::sampler_words::SamplerWords;
 use crate::error::{Error, Result};
-use crate::pipeline::config::{Prompt, PromptKind, StageConfig};
+use crate::pipeline::config::{FurtherGap, Prompt, PromptKind, StageConfig};
 use crate::text::diagnostic::{Diagnostic, Label, Severity};
 use crate::text::{environment, read, render};
 
@@ -121,8 +121,15 @@ fn write_stage(task: &Task, sampler: &SamplerWords, place: &CheckpointPlace) -> 
     let request = match &task.kind {
         PromptKind::Chat(_) => format!("chat \"x\"{}", length("new-tokens")),
         PromptKind::Text(text) => format!("prompt {}{}", letter(text), length("new-tokens")),
-        PromptKind::Infill { prefix, suffix } => {
-            format!("infill prefix={} suffix={}{}", letter(prefix), letter(suffix), length("length"))
+        PromptKind::Infill { prefix, more, suffix } => {
+            let gap = |gap: &FurtherGap| format!("gap after={} length={}; ", letter(&gap.before), gap.tokens);
+            let more: String = more.iter().map(gap).collect();
+            format!(
+                "infill prefix={} suffix={}{} {{ {more}}}",
+                letter(prefix),
+                letter(suffix),
+                length("length")
+            )
         }
     };
     let (from, name) = match (sampler, place) {

@@ -3,25 +3,28 @@
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
 
+use super::editor::LineEditor;
 use crate::cli::output::Output;
 use crate::error::{Error, Result};
 
 /// Most bytes of a message.
-const MESSAGE_BYTES: usize = 16 << 20;
+pub(super) const MESSAGE_BYTES: usize = 16 << 20;
 
 /// A line that begins and ends a message of several lines.
 const FENCE: &str = "\"\"\"";
 
 /// Where messages come from. A line is a message; one that ends with a backslash goes on in the next line, and lines between two
-/// lines of three quotes are one message.
+/// lines of three quotes are one message. At a terminal lines are edited, and a text of several lines that is pasted is a line.
 pub(super) struct ChatInput {
     output: Output,
     terminal: bool,
+    editor: Option<LineEditor>,
 }
 
 impl ChatInput {
     pub(super) fn open(output: Output) -> Self {
-        Self { output, terminal: std::io::stdin().is_terminal() }
+        let (terminal, editor) = (std::io::stdin().is_terminal(), LineEditor::open(output));
+        Self { output, terminal, editor }
     }
 
     pub(super) fn is_terminal(&self) -> bool {
@@ -30,17 +33,26 @@ impl ChatInput {
 
     /// The next message; `None` at the end (Ctrl-D).
     pub(super) fn read(&mut self) -> Result<Option<String>> {
+        if let Some(editor) = &mut self.editor {
+            let output = self.output;
+            return read_message(&mut |room| match editor.read(output)? {
+                Some(line) if line.len() > room => Err(too_long()),
+                line => Ok(line),
+            });
+        }
         if self.terminal {
             self.output.message("> ");
         }
-        read_message(&mut std::io::stdin().lock())
+        let mut source = std::io::stdin().lock();
+        read_message(&mut |room| read_line(&mut source, room))
     }
 }
 
-fn read_message(source: &mut dyn BufRead) -> Result<Option<String>> {
+/// A message of lines; `next` reads one of at most so many bytes.
+fn read_message(next: &mut dyn FnMut(usize) -> Result<Option<String>>) -> Result<Option<String>> {
     let (mut message, mut fenced, mut begun) = (String::new(), false, false);
     loop {
-        let Some(line) = read_line(source, MESSAGE_BYTES - message.len())? else {
+        let Some(line) = next(MESSAGE_BYTES.saturating_sub(message.len()))? else {
             return match (begun, fenced) {
                 (false, _) => Ok(None),
                 (true, false) => Ok(Some(message)),
@@ -68,7 +80,7 @@ fn read_line(source: &mut dyn BufRead, room: usize) -> Result<Option<String>> {
     let read = Read::take(source, room as u64 + 1).read_until(b'\n', &mut line);
     let count = read.map_err(Error::io("read", Path::new("stdin")))?;
     if count > room {
-        return Err(refused("a message of more than 16 MiB", "write a shorter one"));
+        return Err(too_long());
     }
     if count == 0 {
         return Ok(None);
@@ -77,6 +89,10 @@ fn read_line(source: &mut dyn BufRead, room: usize) -> Result<Option<String>> {
         .map_err(|_| refused("a message is not UTF-8", "convert the messages to UTF-8"))?;
     let line = line.strip_suffix('\n').unwrap_or(&line);
     Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+}
+
+fn too_long() -> Error {
+    refused("a message of more than 16 MiB", "write a shorter one")
 }
 
 fn refused(what: &str, help: &str) -> Error {
@@ -89,7 +105,7 @@ mod tests {
 
     fn read_all(mut bytes: &[u8]) -> Vec<String> {
         let mut found = Vec::new();
-        while let Some(text) = read_message(&mut bytes).unwrap() {
+        while let Some(text) = read_message(&mut |room| read_line(&mut bytes, room)).unwrap() {
             found.push(text);
         }
         found
@@ -101,13 +117,14 @@ mod tests {
         assert_eq!(read_all(b"a\\\nb\\\nc\nd\n"), ["a\nb\nc", "d"]);
         assert_eq!(read_all(b"a\\"), ["a\n"]);
         assert!(read_all(b"").is_empty());
-        assert!(read_message(&mut &b"\xff\n"[..]).is_err());
+        assert!(read_message(&mut |room| read_line(&mut &b"\xff\n"[..], room)).is_err());
     }
 
     #[test]
     fn lines_between_quotes_are_one_message() {
         assert_eq!(read_all(b"\"\"\"\na\\\n\n  b\n\"\"\"\nc\n"), ["a\\\n\n  b", "c"]);
         assert_eq!(read_all(b"\"\"\"\n\"\"\"\n"), [""]);
-        assert!(read_message(&mut &b"\"\"\"\na\n"[..]).is_err(), "it has no end");
+        let mut endless: &[u8] = b"\"\"\"\na\n";
+        assert!(read_message(&mut |room| read_line(&mut endless, room)).is_err(), "it has no end");
     }
 }

@@ -3,13 +3,49 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::trace::CanvasTrace;
 use crate::cli::CommandContext;
 use crate::cli::asking::{OpenCheckpoint, Printer, SamplerWords, Task, build_prompt};
-use crate::error::Result;
-use crate::pipeline::config::PromptKind;
+use crate::error::{Error, Result};
+use crate::pipeline::config::{FurtherGap, PromptKind};
 use crate::pipeline::message::{Message, Speaker};
-use crate::run::text::TextRequest;
+use crate::run::text::{TextListener, TextRequest, TextStep};
 use crate::text::display::count_noun;
+
+/// Prints an answer, and shows how it is written.
+struct TracedPrinter {
+    printer: Printer,
+    trace: Option<CanvasTrace>,
+}
+
+impl TracedPrinter {
+    /// The drawing gives way to the answer.
+    fn into_printer(mut self) -> Printer {
+        self.trace.iter_mut().for_each(CanvasTrace::erase);
+        self.printer
+    }
+}
+
+impl TextListener for TracedPrinter {
+    fn hear(&mut self, piece: &str) {
+        // What is drawn has the pieces, and the whole answer follows it.
+        if !self.trace.as_ref().is_some_and(CanvasTrace::is_drawn) {
+            self.printer.hear(piece);
+        }
+    }
+
+    fn goes_on(&mut self) -> bool {
+        self.printer.goes_on()
+    }
+
+    fn wants_steps(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    fn see(&mut self, step: &TextStep) {
+        self.trace.iter_mut().for_each(|trace| trace.see(step));
+    }
+}
 
 /// A conversation with an open checkpoint.
 pub(super) struct ChatSession {
@@ -20,6 +56,8 @@ pub(super) struct ChatSession {
     /// Largest number of new tokens, or the length of a gap.
     pub(super) length: String,
     pub(super) seed: u64,
+    /// Whether answers are shown while they are written.
+    pub(super) trace: bool,
     /// Set by Ctrl-C.
     interrupt: Arc<AtomicBool>,
     /// Whether something was written before, so that nothing has to warm up.
@@ -32,7 +70,7 @@ impl ChatSession {
         (sampler, length, seed): (SamplerWords, String, u64),
         interrupt: Arc<AtomicBool>,
     ) -> Self {
-        Self { checkpoint, turns: Vec::new(), sampler, length, seed, interrupt, warm: false }
+        Self { checkpoint, turns: Vec::new(), sampler, length, seed, trace: false, interrupt, warm: false }
     }
 
     /// Puts a system turn before the conversation, or removes it.
@@ -53,16 +91,24 @@ impl ChatSession {
         Ok(())
     }
 
-    /// Fills a gap. The conversation stays as it is.
-    pub(super) fn infill(&mut self, prefix: &str, suffix: &str, context: &CommandContext<'_>) -> Result<()> {
-        let kind = PromptKind::Infill { prefix: prefix.to_owned(), suffix: suffix.to_owned() };
+    /// Fills the gaps between texts. The conversation stays as it is.
+    pub(super) fn infill(&mut self, texts: &[&str], context: &CommandContext<'_>) -> Result<()> {
+        let [prefix, between @ .., suffix] = texts else { unreachable!("a gap has two sides") };
+        let gap = |before: &&str| {
+            let tokens = self.length.parse().map_err(|_| {
+                Error::usage("several gaps have one length, of each of them", "write `/length 8`")
+            })?;
+            Ok(FurtherGap { before: (*before).to_owned(), tokens })
+        };
+        let more = between.iter().map(gap).collect::<Result<_>>()?;
+        let kind = PromptKind::Infill { prefix: (*prefix).to_owned(), more, suffix: (*suffix).to_owned() };
         self.ask(kind, self.length.clone(), context).map(drop)
     }
 
     /// Whether sampler and length are those of a request.
     pub(super) fn check(&self, context: &CommandContext<'_>) -> Result<()> {
         let chat = PromptKind::Chat(vec![Message::user("x")]);
-        let gap = || PromptKind::Infill { prefix: "x".to_owned(), suffix: String::new() };
+        let gap = || PromptKind::Infill { prefix: "x".to_owned(), more: Vec::new(), suffix: String::new() };
         let kind = if self.length.contains("..") { gap() } else { chat };
         let task = Task { kind, length: Some(self.length.clone()) };
         build_prompt(&task, &self.sampler, &self.checkpoint, context).map(drop)
@@ -74,9 +120,12 @@ impl ChatSession {
         let prompt = build_prompt(&task, &self.sampler, &self.checkpoint, context)?;
         let request = TextRequest { prompt: &prompt, samples: 1, seed: self.seed, warm_up: !self.warm };
         self.interrupt.store(false, Ordering::SeqCst);
-        let mut printer = Printer::new(context.output, false, self.interrupt.clone());
-        let found = self.checkpoint.model.answer(&request, &mut printer);
+        let printer = Printer::new(context.output, false, self.interrupt.clone());
+        let trace = self.trace.then(|| CanvasTrace::new(context.output));
+        let mut listener = TracedPrinter { printer, trace };
+        let found = self.checkpoint.model.answer(&request, &mut listener);
         self.interrupt.store(false, Ordering::SeqCst);
+        let printer = listener.into_printer();
         let found = found.map_err(|failure| self.checkpoint.explain(failure))?;
         let answer = &found.answers[0];
         printer.finish(&[&answer.text])?;

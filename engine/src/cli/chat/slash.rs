@@ -19,7 +19,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("/temp X", "temperature of the sampler"),
     ("/length N", "largest number of new tokens; for /infill also a range such as 4..16"),
     ("/seed N", "seed of the draws"),
-    ("/infill BEFORE [...] AFTER", "write the gap between two texts, outside the conversation"),
+    ("/infill BEFORE [...] AFTER", "write the gap between two texts, or several, outside the conversation"),
     ("/system [TEXT]", "set the system turn, or remove it"),
     ("/save FILE", "write the conversation as JSON; with one more question, `generate --turns` reads it"),
     ("/undo", "remove the last turn of the user and its answer"),
@@ -58,11 +58,10 @@ pub(super) fn take_text(session: &mut ChatSession, text: &str, context: &Command
         }
         "infill" => {
             // The texts are taken as they are, with their blanks.
-            let gap = GAPS.iter().find_map(|gap| rest.split_once(gap));
-            let (prefix, suffix) = gap.ok_or_else(|| {
+            let mark = GAPS.iter().find(|mark| rest.contains(**mark)).ok_or_else(|| {
                 usage("`/infill` needs a gap", "mark it: `/infill The river [...] the sea`")
             })?;
-            session.infill(prefix, suffix, context)?;
+            session.infill(&rest.split(mark).collect::<Vec<_>>(), context)?;
         }
         "system" => session.set_system(Some(value).filter(|text| !text.is_empty())),
         "save" => save(session, Path::new(value), context)?,

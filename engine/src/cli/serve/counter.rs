@@ -22,6 +22,9 @@ const SAMPLER_LETTERS: usize = 1024;
 /// Most forward passes of an answer: those who ask for more would hold up the others.
 const MOST_PASSES: usize = 16_384;
 
+/// Most lengths of gaps that are written for one request.
+const MOST_LENGTHS: usize = 64;
+
 /// Most requests of which is remembered what the language says of them.
 const REMEMBERED: usize = 256;
 
@@ -113,12 +116,17 @@ impl Counter {
         let chat = matches!(request.kind, PromptKind::Chat(_));
         let facts = &self.models[request.model].facts;
         let usual = || chat.then(|| find_answer_length(facts).to_string());
-        let length = request.new_tokens.map(|tokens| tokens.to_string()).or_else(usual);
+        let written = |tokens: u32| match request.shortest {
+            Some(shortest) => format!("{shortest}..{tokens}"),
+            None => tokens.to_string(),
+        };
+        let length = request.new_tokens.map(written).or_else(usual);
         let letters = match &request.kind {
             PromptKind::Chat(_) => "chat".to_owned(),
             PromptKind::Text(text) => format!("text {}", text.is_empty()),
-            PromptKind::Infill { prefix, suffix } => {
-                format!("infill {} {}", prefix.is_empty(), suffix.is_empty())
+            PromptKind::Infill { prefix, more, suffix } => {
+                let gaps: Vec<usize> = more.iter().map(|gap| gap.tokens).collect();
+                format!("infill {} {} {gaps:?}", prefix.is_empty(), suffix.is_empty())
             }
         };
         // Not as people write it: two different samplers may read the same.
@@ -154,6 +162,10 @@ impl TextService for Counter {
     ) -> std::result::Result<(), Refusal> {
         let prompt = self.read_prompt(&request).map_err(|fault| Refusal::Invalid { message: say(fault) })?;
         refuse_many_passes(&prompt, self.models[request.model].facts.context)?;
+        refuse_many_lengths(&prompt, request.samples)?;
+        if request.laws.is_some() {
+            refuse_without_law(&prompt, self.models[request.model].facts.block)?;
+        }
         if !(1..=MOST_SAMPLES).contains(&request.samples) {
             let message = format!("{} answers; a request has from 1 to {MOST_SAMPLES}", request.samples);
             return Err(Refusal::Invalid { message });
@@ -187,6 +199,34 @@ fn refuse_many_passes(prompt: &Prompt, context: usize) -> std::result::Result<()
     let message =
         format!("`passes` {passes}{each}: {all} for an answer, and a server makes at most {MOST_PASSES}");
     Err(Refusal::Invalid { message })
+}
+
+/// Refuses a gap of so many lengths that all of them, for all answers, do not share a forward pass.
+fn refuse_many_lengths(prompt: &Prompt, samples: usize) -> std::result::Result<(), Refusal> {
+    let (Some(shortest), Some(longest)) = (prompt.shortest, prompt.new_tokens) else { return Ok(()) };
+    let lengths = (longest - shortest + 1).saturating_mul(samples);
+    if lengths <= MOST_LENGTHS {
+        return Ok(());
+    }
+    let message = format!(
+        "{lengths} lengths of the gap for all answers; a server tries at most {MOST_LENGTHS} for a request"
+    );
+    Err(Refusal::Invalid { message })
+}
+
+/// Refuses to tell log-probabilities of a sampler that has no law of each token. The checkpoint was trained in blocks of `own` tokens.
+fn refuse_without_law(prompt: &Prompt, own: Option<usize>) -> std::result::Result<(), Refusal> {
+    if prompt.sampler.has_token_law(own) && prompt.shortest.is_none() {
+        return Ok(());
+    }
+    if prompt.shortest.is_some() {
+        let message = "`logprobs` of a gap whose length the model chooses are not told: ask for one length";
+        return Err(Refusal::Invalid { message: message.to_owned() });
+    }
+    let message = "`logprobs` are those of a law of each token given the text before it, and this sampler has none: it writes several \
+                   tokens at once, or rewrites them. Ask for the sampler `autoregressive` or `speculative`, or for `block` 1 with \
+                   one that reveals masks; `/watch` tells how probable each token was in the pass that wrote it";
+    Err(Refusal::Invalid { message: message.to_owned() })
 }
 
 /// A fault in one line for a client.

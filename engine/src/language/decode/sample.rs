@@ -5,7 +5,7 @@ use crate::language::draft::find_measured_role;
 use crate::language::record::{Leaf, Record};
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::sample::{
-    EvaluateConfig, ExactMatch, GenerateConfig, HeldOut, LikelihoodEstimator, Prompt, PromptKind,
+    EvaluateConfig, ExactMatch, FurtherGap, GenerateConfig, HeldOut, LikelihoodEstimator, Prompt, PromptKind,
     RequiredScore, Sampler,
 };
 use crate::pipeline::message::{Message, Speaker};
@@ -55,7 +55,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn exact_match(&mut self, evaluation: &Record, record: &Record) -> Option<ExactMatch> {
+    pub(super) fn exact_match(&mut self, evaluation: &Record, record: &Record) -> Option<ExactMatch> {
         let leaf = record.leaf("dataset")?;
         let dataset = self.world.target(leaf)?;
         if dataset.child("chat").is_none() {
@@ -94,7 +94,9 @@ impl Decoder<'_> {
             "prompt" => (PromptKind::Text(text()?), None, Some(record.size("new-tokens")?)),
             "infill" => {
                 let (shortest, longest) = decode_infill_length(record)?;
-                (decode_infill(record)?, shortest, Some(longest))
+                let more = self.further_gaps(record, shortest.is_some())?;
+                let all = longest + more.iter().map(|gap| gap.tokens).sum::<usize>();
+                (decode_infill(record, more)?, shortest, Some(all))
             }
             other => unreachable!("`generate` takes requests, not `{other}`"),
         };
@@ -105,6 +107,33 @@ impl Decoder<'_> {
             return None;
         }
         Some(Prompt { kind, sampler, new_tokens, shortest })
+    }
+
+    /// The gaps behind the first. Lengths are chosen for one gap alone.
+    fn further_gaps(&mut self, record: &Record, chosen: bool) -> Option<Vec<FurtherGap>> {
+        let mut more = Vec::new();
+        for child in record.children("gap") {
+            let (before, tokens) = (child.text("after")?.to_owned(), child.size("length")?);
+            if before.is_empty() {
+                self.sink.push(
+                    Diagnostic::new(Code::OutOfRange, "two gaps without a text between them are one")
+                        .at(&child.span, "no text before it")
+                        .help("remove it"),
+                );
+                return None;
+            }
+            more.push(FurtherGap { before, tokens });
+        }
+        if let Some(child) = record.children("gap").next().filter(|_| chosen) {
+            self.sink.push(
+                Diagnostic::new(Code::ConflictingFields, "the length of one of several gaps is not chosen")
+                    .at(&record.leaf("length")?.span, "a range of lengths")
+                    .also(&child.span, "another gap")
+                    .help("write `length=8`"),
+            );
+            return None;
+        }
+        Some(more)
     }
 
     /// The turns of a `chat`, in order: of the system, if there is one, of the user, and those between the braces.
@@ -162,9 +191,10 @@ fn empty_prompt(record: &Record) -> Diagnostic {
         .help("write some text, such as `\"Once upon a time\"`")
 }
 
-fn decode_infill(record: &Record) -> Option<PromptKind> {
+fn decode_infill(record: &Record, more: Vec<FurtherGap>) -> Option<PromptKind> {
     Some(PromptKind::Infill {
         prefix: record.text("prefix")?.to_owned(),
+        more,
         suffix: record.text("suffix")?.to_owned(),
     })
 }

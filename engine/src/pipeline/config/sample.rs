@@ -56,6 +56,19 @@ impl Sampler {
         }
     }
 
+    /// Whether every token is drawn once, by a law given the text before it: from left to right, or in blocks of one token. `own` is
+    /// the size of the blocks that the checkpoint was trained in.
+    #[must_use]
+    pub fn has_token_law(&self, own: Option<usize>) -> bool {
+        match self.kind {
+            SamplerKind::Autoregressive | SamplerKind::Speculative { .. } => true,
+            SamplerKind::Reveal { .. } | SamplerKind::Threshold { .. } | SamplerKind::EntropyBound { .. } => {
+                self.block.or(own) == Some(1)
+            }
+            SamplerKind::Edit { .. } | SamplerKind::Euler { .. } => false,
+        }
+    }
+
     /// Whether text is written from left to right under a causal mask, by the law of the next token.
     #[must_use]
     pub fn reads_next_tokens(&self) -> bool {
@@ -166,6 +179,15 @@ pub struct EvaluateConfig {
     pub unsafe_no_sandbox: bool,
 }
 
+/// Measures samplers of one checkpoint side by side. Roles as of [`EvaluateConfig`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrontierConfig {
+    /// The checkpoint, and a measurement for each sampler as it is declared.
+    pub declared: EvaluateConfig,
+    /// The measurements: each of those with every threshold and every size of a block that applies.
+    pub points: Vec<ExactMatch>,
+}
+
 /// Exact match on the held-out instructions of a dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExactMatch {
@@ -202,7 +224,7 @@ pub struct Prompt {
     pub kind: PromptKind,
     /// How the answer is sampled.
     pub sampler: Sampler,
-    /// Largest number of new tokens; `None`: the canvas that the checkpoint was trained with.
+    /// Largest number of new tokens, of gaps all together; `None`: the canvas that the checkpoint was trained with.
     pub new_tokens: Option<usize>,
     /// The shortest gap of an infill whose length the model chooses; `new_tokens` is the longest.
     pub shortest: Option<usize>,
@@ -215,11 +237,39 @@ pub enum PromptKind {
     Chat(Vec<Message>),
     /// Continue this text.
     Text(String),
-    /// Fill the gap between a prefix and a suffix with `new_tokens` tokens, or with as many as the model chooses.
+    /// Fill the gap between a prefix and a suffix with `new_tokens` tokens, or with as many as the model chooses; or several gaps at once.
     Infill {
-        /// Text before the gap.
+        /// Text before the first gap.
         prefix: String,
-        /// Text after the gap.
+        /// Further gaps, each with the text before it. The first has what they leave of the `new_tokens`.
+        more: Vec<FurtherGap>,
+        /// Text after the last gap.
         suffix: String,
     },
+}
+
+/// A gap behind another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FurtherGap {
+    /// The text between the two; at least one letter.
+    pub before: String,
+    /// Tokens of this gap.
+    pub tokens: usize,
+}
+
+impl PromptKind {
+    /// Whether text stands behind a gap.
+    #[must_use]
+    pub fn has_text_behind(&self) -> bool {
+        matches!(self, Self::Infill { more, suffix, .. } if !suffix.is_empty() || !more.is_empty())
+    }
+
+    /// Gaps behind the first.
+    #[must_use]
+    pub fn further_gaps(&self) -> &[FurtherGap] {
+        match self {
+            Self::Infill { more, .. } => more,
+            Self::Chat(_) | Self::Text(_) => &[],
+        }
+    }
 }

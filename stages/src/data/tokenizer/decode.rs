@@ -2,6 +2,7 @@
 
 use fmflow_engine::error::catch_library_panic;
 
+use super::plain::find_letter_byte;
 use super::{Tokenizer, TokenizerError};
 
 impl Tokenizer {
@@ -30,6 +31,25 @@ impl Tokenizer {
     #[must_use]
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
+    }
+
+    /// The bytes that the token `id` stands for, of a special token those of its name. `None` if the tokenizer does not tell the parts of
+    /// letters apart, or for a reserved row.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub(crate) fn token_bytes(&self, id: u32) -> Result<Option<Vec<u8>>, TokenizerError> {
+        let Some(name) = self.token(id) else { return Ok(None) };
+        if self.plain.is_some() && !self.is_special(id) {
+            return Ok(name.chars().map(find_letter_byte).collect());
+        }
+        let text = self.decode(&[id], true)?;
+        Ok(Some(text).filter(|text| !text.contains('\u{fffd}')).map(String::into_bytes))
+    }
+
+    /// Whether texts leave the token `id` out.
+    pub(crate) fn is_special(&self, id: u32) -> bool {
+        self.token(id).is_some_and(|name| self.inner.get_added_vocabulary().is_special_token(&name))
     }
 
     /// The token `id` if it occurs in text and therefore cannot serve as the mask; `None` for a reserved row and for a

@@ -249,6 +249,11 @@ fn find_byte_letter(byte: u8) -> char {
     char::from_u32(code).expect("below U+0200 every code is a letter")
 }
 
+/// The byte that a printable letter stands for, as [`find_byte_letter`] has it.
+pub(super) fn find_letter_byte(letter: char) -> Option<u8> {
+    (0..=u8::MAX).find(|byte| find_byte_letter(*byte) == letter)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

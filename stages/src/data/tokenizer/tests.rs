@@ -57,6 +57,22 @@ fn ids_and_texts_are_those_of_the_reference() {
 }
 
 #[test]
+fn the_bytes_of_tokens_are_those_of_their_text() {
+    let tokenizer = small();
+    let text = "The user äsks 🦀, the\nassistant";
+    let ids = tokenizer.encode_plain(text).unwrap();
+    let bytes = |ids: &[u32]| -> Vec<u8> {
+        ids.iter().flat_map(|id| tokenizer.token_bytes(*id).unwrap().unwrap()).collect()
+    };
+    assert_eq!(bytes(&ids), text.as_bytes());
+    // A crab has four bytes, of which no token has all.
+    assert!(ids.iter().any(|id| tokenizer.decode(&[*id], true).unwrap() == "\u{fffd}"));
+    let end = tokenizer.end_of_turn().unwrap();
+    assert!(tokenizer.is_special(end) && bytes(&[end]) == END_OF_TURN.as_bytes());
+    assert_eq!(tokenizer.token_bytes(319).unwrap(), None, "a reserved row");
+}
+
+#[test]
 fn training_gives_the_same_bytes_in_any_order() {
     let (a, b) = ("one fish two fish, red fish", "blue fish — façade\n\n  fish");
     let first = train_on(&[a, b, TEXT], 400).unwrap();

@@ -16,6 +16,18 @@ pub struct Pick {
     pub confidence: f64,
 }
 
+/// How probable a token is at temperature 1 among those that may be emitted, before top-k and top-p, in nats; and the most probable
+/// tokens in its place, the most probable first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankedLaw {
+    /// The token.
+    pub token: u32,
+    /// Its log-probability.
+    pub log_probability: f64,
+    /// The most probable tokens with theirs; of equal ones the smallest id comes first.
+    pub top: Vec<(u32, f64)>,
+}
+
 /// The rules for drawing a token from logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LogitFilter {
@@ -79,6 +91,26 @@ impl LogitFilter {
         let mut logits = logits.to_vec();
         self.forbid(&mut logits);
         logits.get(token as usize).map_or(0.0, |logit| (f64::from(*logit) - log_sum_exp(&logits)).exp())
+    }
+
+    /// The law that `logits` give for `token`, with the `count` most probable tokens; `None` if it may not be emitted.
+    pub(super) fn rank(&self, logits: &[f32], token: u32, count: usize) -> Option<RankedLaw> {
+        let mut logits = logits.to_vec();
+        self.forbid(&mut logits);
+        // Unlike a confidence, which is compared with a threshold, in f64 throughout.
+        let largest = f64::from(find_largest_logit(&logits).1);
+        let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) - largest).exp()).sum();
+        let log_probability = |logit: f32| f64::from(logit) - largest - sum.ln();
+        let own = logits.get(token as usize).copied().filter(|logit| logit.is_finite())?;
+        let mut ranked: Vec<(u32, f32)> = (0..).zip(logits).filter(|(_, logit)| logit.is_finite()).collect();
+        let before = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if count < ranked.len() {
+            ranked.select_nth_unstable_by(count, before);
+            ranked.truncate(count);
+        }
+        ranked.sort_by(before);
+        let top = ranked.into_iter().map(|(token, logit)| (token, log_probability(logit))).collect();
+        Some(RankedLaw { token, log_probability: log_probability(own), top })
     }
 
     /// Removes the probability of the mask and of ids that the tokenizer does not use.
@@ -204,6 +236,24 @@ mod tests {
         assert_eq!(pick.token, 1);
         let others = 1.0 + 2.0 * 1f64.exp() + 0.5f64.exp();
         assert!((pick.confidence - 1f64.exp() / others).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_law_is_that_of_what_may_be_emitted_and_ties_are_ranked_by_id() {
+        // 3 is the mask, 5 is not used; temperature and top-k do not matter.
+        let logits = [0.0, 1.0, 0.5, 9.0, 1.0, 8.0];
+        let law = filter(0.0, Some(1), None).rank(&logits, 2, 3).unwrap();
+        let sum = (1.0 + 2.0 * 1f64.exp() + 0.5f64.exp()).ln();
+        assert!((law.log_probability - (0.5 - sum)).abs() < 1e-12, "{law:?}");
+        assert_eq!(law.top.iter().map(|(token, _)| *token).collect::<Vec<_>>(), [1, 4, 2]);
+        assert_eq!(law.top[2].1, law.log_probability);
+        let all = filter(1.0, None, None).rank(&logits, 0, 99).unwrap().top;
+        let total: f64 = all.iter().map(|(_, log)| log.exp()).sum();
+        assert!(all.len() == 4 && (total - 1.0).abs() < 1e-12, "{all:?}");
+        for none in [3, 5, 6, u32::MAX] {
+            assert_eq!(filter(1.0, None, None).rank(&logits, none, 1), None);
+        }
+        assert!(filter(1.0, None, None).rank(&logits, 0, 0).unwrap().top.is_empty());
     }
 
     #[test]

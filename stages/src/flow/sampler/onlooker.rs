@@ -1,6 +1,6 @@
 //! Who looks on while texts are written: to show them, to judge them, to stop them.
 
-use super::Canvas;
+use super::{Canvas, RankedLaw};
 
 /// Is told of every pass. Looking on changes no token.
 pub trait Onlooker {
@@ -21,6 +21,14 @@ pub trait Onlooker {
     /// The probability that a pass gave the tokens which its places hold now (of the mask, 0): the posterior at temperature 1, before top-k and top-p,
     /// among the tokens that may be written.
     fn judged(&mut self, _canvas: &Canvas, _places: &[usize], _probabilities: &[f64]) {}
+
+    /// Whether [`Onlooker::ranked`] is wanted, which costs time, and with how many of the most probable tokens.
+    fn wants_laws(&self) -> Option<usize> {
+        None
+    }
+
+    /// The law that a pass gave for `place` of the canvas, where a token is written now.
+    fn ranked(&mut self, _canvas: &Canvas, _place: usize, _law: RankedLaw) {}
 }
 
 /// Nobody looks on.

@@ -79,10 +79,11 @@ impl Writing {
         true
     }
 
-    /// Whether nothing follows the answer and a finished block holds an end.
+    /// Whether a finished block holds an end, and nothing that is given stands behind it.
     fn has_ended(&self) -> bool {
-        let mut before = self.blocks[..self.next].iter().flat_map(|block| &self.canvas.tokens[block.clone()]);
-        self.editable.last() == Some(&true) && before.any(|token| self.setting.ends.contains(token))
+        let given = self.editable.iter().rposition(|editable| !editable).map_or(0, |last| last + 1);
+        let mut finished = self.blocks[..self.next].iter().filter(|block| block.start >= given);
+        finished.any(|block| self.canvas.tokens[block.clone()].iter().any(|t| self.setting.ends.contains(t)))
     }
 
     /// The question of the next pass.
@@ -106,15 +107,32 @@ impl Writing {
         let (Some(question), Some(method)) = (self.question.take(), &mut self.method) else { return };
         let (logits, others) = std::mem::take(rest).split_at_mut(question.places.len() * width);
         *rest = others;
-        let given = onlooker.wants_probabilities().then(|| logits.to_vec());
+        let wanted = onlooker.wants_probabilities() || onlooker.wants_laws().is_some();
+        let given = wanted.then(|| logits.to_vec());
         method.write(&mut self.canvas, &question, logits);
-        let Some(given) = given else { return };
-        let rows = question.places.iter().zip(given.chunks_exact(width));
-        let judge = |(place, row): (&usize, &[f32])| {
-            self.setting.filter.find_probability(row, self.canvas.tokens[*place])
-        };
-        let probabilities: Vec<f64> = rows.map(judge).collect();
-        onlooker.judged(&self.canvas, &question.places, &probabilities);
+        if let Some(given) = given {
+            self.show(&question.places, (&given, width), onlooker);
+        }
+    }
+
+    /// Shows what a pass wrote at its places, and what it thought of it: logits, flat [places, `width`].
+    fn show(&self, places: &[usize], (given, width): (&[f32], usize), onlooker: &mut dyn Onlooker) {
+        let (canvas, filter) = (&self.canvas, &self.setting.filter);
+        let rows =
+            || places.iter().map(|place| (*place, canvas.tokens[*place])).zip(given.chunks_exact(width));
+        if let Some(count) = onlooker.wants_laws() {
+            for ((place, token), row) in rows() {
+                // Noise, and room that is not written yet, have no law.
+                if let Some(law) = filter.rank(row, token, count) {
+                    onlooker.ranked(canvas, place, law);
+                }
+            }
+        }
+        if onlooker.wants_probabilities() {
+            let judge = |((_, token), row): ((usize, u32), &[f32])| filter.find_probability(row, token);
+            let probabilities: Vec<f64> = rows().map(judge).collect();
+            onlooker.judged(canvas, places, &probabilities);
+        }
     }
 }
 

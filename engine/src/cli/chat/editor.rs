@@ -1,0 +1,104 @@
+//! Edits messages at a terminal: keys, a cursor that moves, earlier messages, text of several lines that is pasted.
+
+use std::io::{self, IsTerminal, Read, Stdin};
+use std::path::Path;
+
+use rustix::termios::{
+    InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
+
+use super::keys::read_key;
+use super::line::{MessageLine, Typed};
+use super::screen::DrawnRows;
+use crate::cli::output::Output;
+use crate::error::{Error, Result};
+
+/// Lets the terminal mark what is pasted, and no longer.
+const BRACKETED_PASTE: [&str; 2] = ["\x1b[?2004h", "\x1b[?2004l"];
+
+/// Edits messages at a terminal.
+#[derive(Default)]
+pub(super) struct LineEditor {
+    line: MessageLine,
+}
+
+impl LineEditor {
+    /// An editor if people type at a terminal that can be drawn on.
+    pub(super) fn open(output: Output) -> Option<Self> {
+        let fits = io::stdin().is_terminal() && output.draws_on_stderr() && tcgetattr(io::stdin()).is_ok();
+        fits.then(Self::default)
+    }
+
+    /// The next message; `None` at the end (Ctrl-D). Ctrl-C gives up what was typed.
+    ///
+    /// # Errors
+    /// If the terminal cannot be read or set.
+    pub(super) fn read(&mut self, output: Output) -> Result<Option<String>> {
+        let mode = RawMode::enter(output).map_err(Error::io("set", Path::new("the terminal")))?;
+        let mut rows = DrawnRows::default();
+        loop {
+            output.draw(&rows.draw(self.line.view(), output.stderr_columns()));
+            let key =
+                read_key(&mut Unbuffered(&mode.stdin)).map_err(Error::io("read", Path::new("stdin")))?;
+            let Some(key) = key else {
+                output.draw(&rows.leave());
+                return Ok(None);
+            };
+            match self.line.press(key) {
+                Typed::Changed => {}
+                Typed::Cleared => {
+                    rows = DrawnRows::default();
+                    output.draw("\x1b[H\x1b[2J");
+                }
+                Typed::Dropped => output.draw(&rows.leave()),
+                Typed::Closed => {
+                    output.draw(&rows.leave());
+                    return Ok(None);
+                }
+                Typed::Taken(text) => {
+                    output.draw(&rows.leave());
+                    return Ok(Some(text));
+                }
+            }
+        }
+    }
+}
+
+/// Stdin, of which nothing is read ahead: what is typed while an answer is written belongs to the next message.
+struct Unbuffered<'a>(&'a Stdin);
+
+impl Read for Unbuffered<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(self.0, bytes)?)
+    }
+}
+
+/// The terminal sends every key at once and shows none, until this is dropped.
+struct RawMode {
+    stdin: Stdin,
+    before: Termios,
+    output: Output,
+}
+
+impl RawMode {
+    fn enter(output: Output) -> io::Result<Self> {
+        let stdin = io::stdin();
+        let before = tcgetattr(&stdin)?;
+        let mut raw = before.clone();
+        raw.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN);
+        raw.input_modes.remove(InputModes::ICRNL | InputModes::INLCR | InputModes::IGNCR | InputModes::IXON);
+        raw.special_codes[SpecialCodeIndex::VMIN] = 1;
+        raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(&stdin, OptionalActions::Drain, &raw)?;
+        output.draw(BRACKETED_PASTE[0]);
+        Ok(Self { stdin, before, output })
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        self.output.draw(BRACKETED_PASTE[1]);
+        // A terminal that is gone needs no mode.
+        let _ = tcsetattr(&self.stdin, OptionalActions::Drain, &self.before);
+    }
+}

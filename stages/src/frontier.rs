@@ -1,0 +1,148 @@
+//! The `frontier` stage: samplers side by side, how good and how fast they are.
+
+use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::FrontierConfig;
+use fmflow_engine::pipeline::config::sample::ExactMatch;
+use fmflow_engine::pipeline::role::InputRole;
+use fmflow_engine::report::frontier::{FrontierPoint, draw_frontier};
+use fmflow_engine::run::execute::{Job, Progress};
+use fmflow_engine::store::Summary;
+use fmflow_engine::text::display::count_noun;
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::evaluate::{ExactScores, MeasuredSpeed, measure_exact_match};
+use crate::failure::stage_failure;
+use crate::job::{check_interrupt, find_input_folder};
+use crate::model::Model;
+
+/// A sampler in `frontier.json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct MeasuredSampler {
+    /// Its name, with the threshold and the block that replace its own.
+    sampler: String,
+    /// The dataset of the questions.
+    dataset: String,
+    /// Held-out questions.
+    questions: usize,
+    /// Answers equal to the reference.
+    exact: usize,
+    /// Tokens of the answers, up to and including the end of turn.
+    tokens: usize,
+    /// Forward passes that they took (NFE).
+    passes: usize,
+    tokens_per_pass: f64,
+    /// Wall-clock seconds, after a short run.
+    seconds: f64,
+    tokens_per_second: f64,
+    /// Of the same weights, as many tokens in the same batches, with a key-value cache.
+    autoregressive_tokens_per_second: f64,
+}
+
+/// `frontier.json`.
+#[derive(Serialize)]
+struct FrontierFile<'a> {
+    schema: &'static str,
+    checkpoint: &'a str,
+    seed: u64,
+    device: &'a str,
+    samplers: &'a [MeasuredSampler],
+}
+
+/// Runs a `frontier` stage.
+///
+/// # Errors
+/// If a sampler does not fit the checkpoint, no question can be asked, or the device fails.
+pub(crate) fn run_frontier(job: &Job<'_>, config: &FrontierConfig) -> Result<Summary, Failure> {
+    let device = crate::device::open_device(job.device).map_err(stage_failure)?;
+    let name = config.declared.checkpoints.first().expect("a frontier is that of a checkpoint");
+    let folder = find_input_folder(job, &InputRole::Checkpoint(name.clone()))?;
+    let model = Model::open(folder, &device)?.for_text();
+    let (mut samplers, mut answers) = (Vec::new(), Vec::new());
+    for (done, point) in config.points.iter().enumerate() {
+        check_interrupt(job)?;
+        let (scores, speed) = measure_exact_match(job, point, name, &model, &mut answers)?;
+        samplers.push(MeasuredSampler::new(point, &scores, speed));
+        let (done, total) = (done as u64 + 1, config.points.len() as u64);
+        job.report.progress(&Progress { done, total, unit: "sampler", text: &point.sampler.name });
+    }
+    let points: Vec<FrontierPoint> = samplers.iter().map(MeasuredSampler::point).collect();
+    let summary = summarize(&samplers);
+    let schema = "fmflow.frontier/1";
+    let file =
+        FrontierFile { schema, checkpoint: name, seed: job.seed, device: job.device, samplers: &samplers };
+    let mut writer = job.slot.artifact()?;
+    writer.write("frontier.json", &serde_json::to_vec_pretty(&file).map_err(stage_failure)?)?;
+    writer
+        .write("frontier.svg", draw_frontier(&format!("{}: {name}", job.stage.name), &points).as_bytes())?;
+    writer.write("answers.jsonl", (answers.join("\n") + "\n").as_bytes())?;
+    writer.publish(&summary, &IndexMap::new())?;
+    Ok(summary)
+}
+
+impl MeasuredSampler {
+    fn new(point: &ExactMatch, scores: &ExactScores, speed: MeasuredSpeed) -> Self {
+        Self {
+            sampler: point.sampler.name.clone(),
+            dataset: point.dataset.clone(),
+            questions: scores.total,
+            exact: scores.passed,
+            tokens: scores.tokens,
+            passes: scores.passes,
+            tokens_per_pass: scores.tokens as f64 / scores.passes.max(1) as f64,
+            seconds: speed.seconds,
+            tokens_per_second: scores.tokens as f64 / speed.seconds,
+            autoregressive_tokens_per_second: speed.twin,
+        }
+    }
+
+    fn ratio(&self) -> f64 {
+        self.tokens_per_second / self.autoregressive_tokens_per_second
+    }
+
+    fn right(&self) -> f64 {
+        self.exact as f64 / self.questions.max(1) as f64
+    }
+
+    fn point(&self) -> FrontierPoint {
+        FrontierPoint {
+            sampler: self.sampler.clone(),
+            tokens_per_pass: self.tokens_per_pass,
+            ratio: self.ratio(),
+            right: self.right(),
+        }
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{}: exact match on {} {:.1} % of {}, {:.2} tokens a pass, {:.0} tok/s (AR with cache: {:.0}, ratio {:.2})",
+            self.sampler,
+            self.dataset,
+            100.0 * self.right(),
+            self.questions,
+            self.tokens_per_pass,
+            self.tokens_per_second,
+            self.autoregressive_tokens_per_second,
+            self.ratio()
+        )
+    }
+}
+
+fn summarize(samplers: &[MeasuredSampler]) -> Summary {
+    let best = samplers.iter().map(MeasuredSampler::right).fold(0.0, f64::max);
+    let quick =
+        samplers.iter().filter(|one| one.right() >= best).map(|one| one.tokens_per_pass).fold(0.0, f64::max);
+    let metric = |one: &MeasuredSampler| {
+        [("exact", one.right()), ("tokens_per_pass", one.tokens_per_pass), ("ratio", one.ratio())]
+            .map(|(what, value)| (format!("frontier/{}/{what}", one.sampler), value))
+    };
+    Summary {
+        headline: format!(
+            "{}, best {:.1} % at {quick:.2} tokens a pass",
+            count_noun(samplers.len(), "sampler"),
+            100.0 * best
+        ),
+        lines: samplers.iter().map(MeasuredSampler::line).collect(),
+        metrics: samplers.iter().flat_map(metric).collect(),
+    }
+}

@@ -34,7 +34,7 @@ struct Block {
 /// The blocks of each section, by its heading.
 fn sections() -> BTreeMap<&'static str, Vec<Block>> {
     let mut sections: BTreeMap<&'static str, Vec<Block>> = BTreeMap::new();
-    let mut heading = None;
+    let mut heading: Option<&'static str> = None;
     let mut open: Option<Block> = None;
     for line in GUIDES.lines() {
         match (line.strip_prefix("```"), open.take()) {

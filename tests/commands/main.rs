@@ -28,6 +28,7 @@ mod extending;
 mod full_data;
 mod gc;
 mod grade;
+mod guides;
 mod history;
 mod hostile_store;
 mod leading;

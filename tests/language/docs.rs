@@ -54,7 +54,9 @@ fn whole(text: &str) -> String {
 fn every_kdl_block_is_valid_unless_marked_must_fail() {
     let mut seen = 0;
     for file in documents().into_iter().filter(|file| !file.ends_with(PAGES) && !file.ends_with(WORDS)) {
-        for (line, info, text) in blocks(&file).into_iter().filter(|(_, info, _)| info.starts_with("kdl")) {
+        // Blocks with the name of a file belong to the guides, which are tested by following them.
+        let kdl = |info: &str| info.starts_with("kdl") && !info.ends_with(".kdl");
+        for (line, info, text) in blocks(&file).into_iter().filter(|(_, info, _)| kdl(info)) {
             seen += 1;
             let name = format!("{}:{line}", file.display());
             let checked = check_text(&name, &whole(&text), root(), &CheckOptions::default());

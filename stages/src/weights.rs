@@ -29,6 +29,7 @@ use fmflow_engine::pipeline::contract::Contract;
 pub(crate) use encoding::Encoding;
 pub(crate) use fmflow_engine::pipeline::checkpoint_folder::{Dtype, INDEX, SINGLE};
 pub use reader::CheckpointReader;
+pub(crate) use weights_file::WeightsFile;
 pub(crate) use write::TensorWriter;
 pub use write::{TensorLayout, distribute_tensors, save_backbone, write_f32_tensors, write_tensors_as};
 

@@ -129,7 +129,7 @@ fn a_resume_without_a_file_names_the_runs_that_it_leaves() {
     }
     project.write("go", "");
     let left = "run 1 is unfinished, too: `fmflow resume p.kdl --until after`";
-    fmflow(&project, &["resume", ALLOWED]).ok().says("pipeline `q`").says(left);
+    fmflow(&project, &["resume", ALLOWED]).ok().says("next: fmflow show q.kdl").says(left);
     let ran = fmflow(&project, &["resume", "p.kdl", ALLOWED, "--until", "after"]).ok();
     assert!(!ran.stderr.contains("unfinished"), "{}", ran.stderr);
     let ran = fmflow(&project, &["resume", ALLOWED]).ok();

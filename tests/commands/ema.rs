@@ -11,7 +11,7 @@ use std::time::Duration;
 use safetensors::SafeTensors;
 
 use crate::common::Project;
-use crate::leading::{metrics, permanent, run_with_kills, weights};
+use crate::leading::{metrics, permanent, permanent_of, run_with_kills, weights};
 
 const STEPS: &str = "attention \"causal\"\n    steps 40";
 
@@ -131,6 +131,34 @@ fn a_branch_goes_on_from_the_weights_that_were_trained() {
     assert_eq!(branched(averaged, "carry=\"optimizer\""), branched(plain, "carry=\"optimizer\""));
     // Without the optimizer it starts from the model that was published.
     assert_ne!(branched(averaged, ""), branched(plain, ""));
+    // An average that begins in a branch has the ramp of one that begins, however many updates the optimizer had before.
+    let parts = branch_with_own_average();
+    let mut expected: Vec<f64> = parts[0].clone();
+    for (n, trained) in (1_u32..).zip(&parts[1..7]) {
+        let decay = f64::from(1 + n) / f64::from(10 + n);
+        expected.iter_mut().zip(trained).for_each(|(a, w)| *a = decay * *a + (1.0 - decay) * w);
+    }
+    let worst = expected.iter().zip(&parts[7]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(worst < 1e-6, "{worst}");
+}
+
+/// Values of the embedding: where a branch with an average of its own starts, after each of its six updates, and as published.
+fn branch_with_own_average() -> Vec<Vec<f64>> {
+    let project = project("");
+    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+    let branch = "train \"on\" from=\"ar\" at=20 carry=\"optimizer\" use=\"common\" {\n    data rows=\"text\" mixture=\"prose\"\n    \
+                  objective \"autoregressive\"\n    attention \"causal\"\n    steps 6\n    ema decay=0.999\n}\n";
+    project.write("tiny.kdl", &(text + branch));
+    project.fmflow(&["run", "tiny.kdl", "--until", "on"]).ok();
+    let embedding = |tensors: Tensors| -> Vec<f64> {
+        tensors["model.embed_tokens.weight"].iter().map(|x| f64::from(*x)).collect()
+    };
+    let mut parts = vec![embedding(model(&permanent(&project)[19]))];
+    for folder in permanent_of(&project, "on") {
+        parts.push(embedding(tensors(&folder.join("optimizer.safetensors"), "trained.")));
+    }
+    parts.push(embedding(model(&project.artifact("on"))));
+    parts
 }
 
 #[test]

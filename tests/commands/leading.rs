@@ -33,8 +33,14 @@ fn run(project: &Project) {
 
 /// The permanent checkpoints of `ar`, sorted.
 pub(crate) fn permanent(project: &Project) -> Vec<PathBuf> {
+    permanent_of(project, "ar")
+}
+
+/// The permanent checkpoints of a stage, sorted.
+pub(crate) fn permanent_of(project: &Project, stage: &str) -> Vec<PathBuf> {
     let folders = fs::read_dir(project.path().join(".fmflow/permanent")).into_iter().flatten().flatten();
-    let own = folders.filter(|entry| entry.file_name().to_string_lossy().starts_with("ar-"));
+    let prefix = format!("{stage}-");
+    let own = folders.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
     let mut all: Vec<_> = own
         .flat_map(|entry| fs::read_dir(entry.path()).unwrap())
         .map(|entry| entry.unwrap().path())

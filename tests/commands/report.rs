@@ -162,8 +162,19 @@ fn a_page_is_a_stage_too() {
     project.edit("tiny.kdl", "seed=3", "seed=4");
     project.fmflow(&["plan", "tiny.kdl", "--until", "some", "--check"]).exits(3);
     project.fmflow(&["run", "--smoke", "tiny.kdl", "--until", "all"]).ok().says("all");
+    project.edit("tiny.kdl", "seed=4", "seed=3");
+    // A page shows nothing that is damaged, also where a stage behind its inputs is.
+    let summary = project.artifact("ar").join("summary.json");
+    let text = fs::read_to_string(&summary).unwrap();
+    fs::remove_file(&summary).unwrap();
+    fs::write(&summary, text.replace("held-out", "held-our")).unwrap();
+    project.fmflow(&["run", "tiny.kdl", "--from", "some", "--until", "some"]).exits(4).says("summary.json");
+    project.fmflow(&["run", "tiny.kdl", "--from", "ar", "--until", "some"]).ok();
     project.edit("tiny.kdl", "of \"flow\"", "of \"nothing\"");
     project.fmflow(&["check", "tiny.kdl"]).exits(2).says("nothing");
+    // A stage without a name is an error of its own, also beside a page about all.
+    project.edit("tiny.kdl", "convert \"flow\"", "convert \"f l\"");
+    project.fmflow(&["check", "tiny.kdl"]).exits(2).says("invalid-name");
 }
 
 #[test]

@@ -385,6 +385,7 @@ fn what_does_not_fit_the_checkpoint_is_told() {
         (json!({"prompt": "river ".repeat(200)}), "but the context has 128"),
         (json!({"sampler": "confidence"}), "passes"),
         (json!({"sampler": "nobody"}), "nobody"),
+        (json!({"sampler": "confidence", "passes": 4, "steps": 8}), "`passes` of a sampler is set twice"),
         (json!({"threshold": 7}), "must be"),
         (json!({"temperature": -1}), "temperature"),
         (json!({"sampler": "threshold a;fetch=1"}), "a sampler has no setting `a;fetch`"),

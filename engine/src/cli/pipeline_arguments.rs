@@ -170,7 +170,7 @@ pub(super) fn quote_path(path: &Path) -> String {
 }
 
 /// A word in single quotes, unless a shell takes it as it is.
-pub(super) fn quote_word(word: &str) -> String {
+fn quote_word(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-=/:,+%@".contains(letter);
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),

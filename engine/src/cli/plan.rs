@@ -115,7 +115,11 @@ pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) 
     } else {
         let source = &arguments.source;
         let refused = asked.describe_refusal(&source.format_next_command("approve", "", context));
-        let next = source.format_next_command("run", &arguments.which.format_flags(), context);
+        let flags = match &arguments.which.from {
+            None => [arguments.which.format_flags(), plan.format_repair_flag()].join(" ").trim().to_owned(),
+            Some(_) => arguments.which.format_flags(),
+        };
+        let next = source.format_next_command("run", &flags, context);
         let commands = text::PlannedCommands { shown: asked.render(), refused, next };
         let times = times.map(|times| text::render_times(&pipeline, &times)).unwrap_or_default();
         context.output.result(&(text::render_plan_text(&pipeline, &plan, &commands) + &times))?;

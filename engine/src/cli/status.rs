@@ -43,6 +43,8 @@ pub(super) struct StatusArguments {
 struct PipelineStatus {
     rows: Vec<StatusRow>,
     work: usize,
+    /// The flag with which a run makes a damaged result again; empty if none is damaged.
+    repair: String,
     /// The runs in progress.
     running: Vec<LockHolder>,
     /// Whether one of them is of this pipeline.
@@ -115,6 +117,7 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
     Ok(PipelineStatus {
         rows: plan.stages.iter().map(row).collect::<Result<_>>()?,
         work: plan.count_stages_to_run(),
+        repair: plan.format_repair_flag(),
         goes_on,
         running,
     })
@@ -135,7 +138,9 @@ impl PipelineStatus {
                 writeln!(text, "every stage is finished, but a required score was not reached")
             }
             0 => writeln!(text, "nothing to do: every stage is finished"),
-            _ => writeln!(text, "next: {}", arguments.source.format_next_command("run", "", context)),
+            _ => {
+                writeln!(text, "next: {}", arguments.source.format_next_command("run", &self.repair, context))
+            }
         };
         text
     }

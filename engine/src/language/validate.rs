@@ -186,7 +186,7 @@ impl Validator<'_> {
         let mut found = false;
         for top in &load_schema().nodes {
             visit_node_specs(top, &mut |spec| {
-                found |= spec.name == place && spec.properties.iter().any(|field| field.name == name);
+                found |= spec.name == place && spec.property(&name).is_some();
             });
         }
         found
@@ -197,7 +197,7 @@ impl Validator<'_> {
         let name = raw.name().value();
         let span = self.span(raw.name().span());
         let normal = suggest::normalize_name(name);
-        if let Some(field) = parent.properties.iter().find(|field| field.name == normal) {
+        if let Some(field) = parent.property(&normal) {
             let message = format!("`{}` is a property of `{}`, not a node", field.name, parent.name);
             let value = raw.entries().first().map(|entry| self.sources.value(entry));
             let value = value.as_ref().map_or("...", Span::text);

@@ -158,6 +158,13 @@ impl Plan {
         estimate_likely_bytes(&self.running(), 1)
     }
 
+    /// The flag with which a run makes the first damaged result again that is selected; empty if none is damaged.
+    #[must_use]
+    pub(crate) fn format_repair_flag(&self) -> String {
+        let damaged = self.wanted().find(|planned| matches!(planned.state, PlanState::Corrupt(_)));
+        damaged.map_or(String::new(), |planned| format!("--from {}", planned.key.name))
+    }
+
     /// The selected stages that are not finished.
     pub(crate) fn running(&self) -> Vec<&PlannedStage> {
         self.wanted().filter(|planned| planned.state != PlanState::Cached).collect()

@@ -1,5 +1,7 @@
 //! Why an existing result is not the one that the plan needs, one sentence per change.
 
+use indexmap::IndexSet;
+
 use crate::pipeline::Pipeline;
 use crate::pipeline::fingerprint::{IngredientKind, LedgerChange};
 use crate::pipeline::stage::{Stage, StageId};
@@ -8,7 +10,10 @@ use crate::text::place::Origin;
 /// One sentence per change, in the ledger's order.
 #[must_use]
 pub(crate) fn explain_changes(pipeline: &Pipeline, stage: &Stage, changes: &[LedgerChange]) -> Vec<String> {
-    changes.iter().map(|change| describe_change(pipeline, stage, change)).collect()
+    // Several inputs of one stage, such as its permanent checkpoints, say the same.
+    let said: IndexSet<String> =
+        changes.iter().map(|change| describe_change(pipeline, stage, change)).collect();
+    said.into_iter().collect()
 }
 
 fn describe_change(pipeline: &Pipeline, stage: &Stage, change: &LedgerChange) -> String {

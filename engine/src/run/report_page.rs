@@ -4,14 +4,14 @@ use indexmap::{IndexMap, IndexSet};
 
 use crate::error::{Failure, Result};
 use crate::pipeline::Pipeline;
-use crate::pipeline::stage::Stage;
+use crate::pipeline::stage::{Stage, StageId};
 use crate::report::collect::{ReportSubject, collect_report};
-use crate::report::facts::{describe_environment, select_run, sum_seconds};
+use crate::report::facts::{describe_environment, sum_seconds};
 use crate::report::page::{ReportPage, render_report};
 use crate::run::execute::Job;
 use crate::run::runner::Runner;
 use crate::store::Summary;
-use crate::store::layout::format_current_time;
+use crate::store::layout::{find_process_token, format_current_time};
 use crate::text::display::count_noun;
 
 /// Name of the page in the artifact.
@@ -22,7 +22,9 @@ const PAGE: &str = "report.html";
 /// # Errors
 /// If the store cannot be read or written.
 pub(super) fn run_report(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
-    let about = collect_ancestors(runner.pipeline, runner.pipeline.stage(job.stage.id));
+    let stage = runner.pipeline.stage(job.stage.id);
+    let name = |id: &StageId| runner.pipeline.stage(*id).name.clone();
+    let about: IndexSet<String> = collect_ancestors(runner.pipeline, stage).iter().map(name).collect();
     let (page, notes) = make_page(runner, about.clone())?;
     notes.iter().for_each(|note| job.report.note(note));
     let counts = [("stages", about.len()), ("checks", page.checks), ("worries", page.worries)];
@@ -37,14 +39,13 @@ pub(super) fn run_report(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Res
     Ok(summary)
 }
 
-/// Names of all stages that `stage` depends on.
-fn collect_ancestors(pipeline: &Pipeline, stage: &Stage) -> IndexSet<String> {
+/// All stages that `stage` depends on.
+pub(super) fn collect_ancestors(pipeline: &Pipeline, stage: &Stage) -> IndexSet<StageId> {
     let (mut found, mut open) = (IndexSet::new(), vec![stage]);
     while let Some(next) = open.pop() {
         for input in &next.inputs {
-            let input = pipeline.stage(input.stage);
-            if found.insert(input.name.clone()) {
-                open.push(input);
+            if found.insert(input.stage) {
+                open.push(pipeline.stage(input.stage));
             }
         }
     }
@@ -59,7 +60,7 @@ fn make_page(runner: &Runner<'_>, about: IndexSet<String>) -> Result<(ReportPage
         plan: runner.plan,
         about: Some(about),
         record: None,
-        run: select_run(&runs, runner.pipeline, None).cloned(),
+        run: runs.iter().rev().find(|run| run.token.as_deref() == Some(find_process_token())).cloned(),
         running: false,
         reload: None,
         seconds: sum_seconds(&runs),

@@ -24,7 +24,7 @@ use crate::run::extension::adopt_checkpoint;
 use crate::run::made::resolve_made_sources;
 use crate::run::makers::{has_been_made, lock_windows, stopped_before_start, wait_for_lock};
 use crate::run::metrics_pipe::{MetricsPipe, PipedReport};
-use crate::run::report_page::run_report;
+use crate::run::report_page::{collect_ancestors, run_report};
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::store::summary::{self, Summary};
@@ -230,12 +230,15 @@ fn verify_inputs(
             continue;
         }
         let folder = runner.artifact(planned);
-        if matches!(input.role, InputRole::Reported(_)) {
-            inputs.insert(input.role.clone(), folder);
-            continue;
-        }
         verified.verify_once(runner.store, &folder, &planned.key.fingerprint)?;
         inputs.insert(input.role.clone(), folder);
+    }
+    if stage.config == StageConfig::Report {
+        // A page shows what is behind its inputs, too.
+        for behind in collect_ancestors(runner.pipeline, stage) {
+            let planned = runner.plan.planned(behind);
+            verified.verify_once(runner.store, &runner.artifact(planned), &planned.key.fingerprint)?;
+        }
     }
     Ok(inputs)
 }

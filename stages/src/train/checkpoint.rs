@@ -61,11 +61,14 @@ pub(super) fn build_fresh_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Res
     let mut counters = TrainingCounters::default();
     if setup.config.branch.is_some_and(|branch| branch.carries_optimizer) {
         let folder = find_input_folder(job, &InputRole::From)?;
-        counters.carried = read_counters(folder)?.count_optimizer_updates();
-        return restore_optimizer(
-            folder,
-            TrainingState { step: 0, saved: 0, model, optimizer, average, counters },
-        );
+        let before = read_counters(folder)?;
+        counters.carried = before.count_optimizer_updates();
+        let state = TrainingState { step: 0, saved: 0, model, optimizer, average, counters };
+        let (mut state, averaged) = restore_optimizer(folder, state)?;
+        // The parent's average goes on; a new one begins here.
+        state.counters.average_began =
+            if averaged { before.average_began } else { before.count_optimizer_updates() };
+        return Ok(state);
     }
     Ok(TrainingState { step: 0, saved: 0, model, optimizer, average, counters })
 }
@@ -114,15 +117,22 @@ pub(crate) fn save_checkpoint(
 
 /// Restores a checkpoint into the fresh state of the same stage.
 pub(super) fn restore_checkpoint(folder: &Path, fresh: TrainingState) -> Result<TrainingState, Failure> {
-    let device = fresh.model.device();
-    let model = match fresh.model.adapter() {
-        Some(_) => adapter_files::restore_adapter(folder, fresh.model)?,
-        None => Model::open(folder, &device)?.backbone.computing_in(fresh.model.precision()),
+    let TrainingState { model, optimizer, average, .. } = fresh;
+    let (device, precision) = (model.device(), model.precision());
+    let decay = average.map(|average| average.decay());
+    let model = match model.adapter() {
+        Some(_) => adapter_files::restore_adapter(folder, model)?,
+        None => {
+            // Not beside those that are read.
+            drop(model);
+            Model::open(folder, &device)?.backbone.computing_in(precision)
+        }
     };
     let counters = read_counters(folder)?;
     let step = counters.step;
-    let average = fresh.average.map(|average| average.restored(&model));
-    restore_optimizer(folder, TrainingState { step, saved: step, model, average, counters, ..fresh })
+    let average = decay.map(|decay| WeightAverage::new(decay, &model));
+    let state = TrainingState { step, saved: step, model, optimizer, average, counters };
+    Ok(restore_optimizer(folder, state)?.0)
 }
 
 fn read_counters(folder: &Path) -> Result<TrainingCounters, Failure> {

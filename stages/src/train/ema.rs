@@ -23,12 +23,12 @@ impl WeightAverage {
         Self { decay, values: model.trained().map(own).collect() }
     }
 
-    /// The same average as it is in `model`, which was published.
-    pub(super) fn restored(self, model: &Backbone) -> Self {
-        Self::new(self.decay, model)
+    /// Its decay at most.
+    pub(super) fn decay(&self) -> f64 {
+        self.decay
     }
 
-    /// Moves towards `model`, which has had `updates` updates.
+    /// Moves towards `model`, which has had `updates` updates since the average began.
     pub(crate) fn update(&mut self, model: &Backbone, updates: u64) {
         let rate = 1.0 - find_decay(self.decay, updates);
         for (name, parameter) in model.trained() {

@@ -1,26 +1,22 @@
 //! The file of the optimizer in a checkpoint: two moments of every parameter that is trained, and the parameter itself where the model
 //! of the checkpoint is an average. Tensors are flat f32, sorted by name, written and restored one at a time.
-//!
-//! Unlike [`crate::weights`], this trusts the file: only what the store has verified byte by byte is read here.
 
 use std::path::Path;
 
 use burn_tensor::{Device, Tensor, TensorData};
 use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::checkpoint_folder::TensorEntry;
 use fmflow_engine::store::ArtifactWriter;
-use indexmap::IndexMap;
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
+use indexmap::{IndexMap, IndexSet};
 
 use super::state::TrainingState;
 use crate::failure::stage_failure;
-use crate::weights::write_f32_tensors;
+use crate::weights::{Dtype, WeightsFile, write_f32_tensors};
 
 /// Name of the file.
 const OPTIMIZER: &str = "optimizer.safetensors";
 /// What is before the name of a parameter: in its first moment, in its second one, and where it is trained but not published.
-const PREFIXES: [&str; 3] = ["first.", "second.", TRAINED];
-const TRAINED: &str = "trained.";
+const PREFIXES: [&str; 3] = ["first.", "second.", "trained."];
 
 /// Writes the moments of `state`, and what is trained if the model that is saved is an average.
 ///
@@ -56,63 +52,63 @@ fn collect_tensors(state: &TrainingState) -> IndexMap<String, Tensor<1>> {
 }
 
 /// Restores what the file in `folder` has into `state`, whose model is that of the folder: all moments, matched by the names of
-/// parameters, and what is trained if that model is an average.
+/// parameters, and what is trained if that model is an average. Returns whether it is one, too.
 ///
 /// # Errors
 /// If the file cannot be read, or a tensor is missing, left over, of another size or not finite.
-pub(super) fn restore_optimizer(folder: &Path, mut state: TrainingState) -> Result<TrainingState, Failure> {
-    let bytes = std::fs::read(folder.join(OPTIMIZER)).map_err(stage_failure)?;
-    let mut saved = Saved::parse(&bytes, state.model.device())?;
+pub(super) fn restore_optimizer(
+    folder: &Path,
+    mut state: TrainingState,
+) -> Result<(TrainingState, bool), Failure> {
+    let mut saved = SavedTensors::open(&folder.join(OPTIMIZER), state.model.device())?;
+    let [first, second, trained] = PREFIXES;
     for (name, moments) in &mut state.optimizer.moments {
         let n = moments.first.dims()[0];
-        moments.first = saved.take("first.", name, n)?;
-        moments.second = saved.take("second.", name, n)?;
+        moments.first = saved.take(first, name, n)?;
+        moments.second = saved.take(second, name, n)?;
     }
-    if saved.names.iter().any(|name| name.starts_with(TRAINED)) {
-        let mut trained = IndexMap::new();
+    let averaged = saved.left.iter().any(|name| name.starts_with(trained));
+    if averaged {
+        let mut found = IndexMap::new();
         for (name, parameter) in state.model.trained() {
-            trained.insert(name.to_owned(), saved.take(TRAINED, name, parameter.count())?);
+            found.insert(name.to_owned(), saved.take(trained, name, parameter.count())?);
         }
-        let restored = state.model.map_trained(|name, parameter| parameter.map(|_| trained[name].clone()));
+        let restored = state.model.map_trained(|name, parameter| parameter.map(|_| found[name].clone()));
         state.model = restored.map_err(stage_failure)?;
     }
-    match saved.names.first() {
+    match saved.left.first() {
         Some(name) => Err(stage_failure(format!("the optimizer state has an unexpected tensor `{name}`"))),
-        None => Ok(state),
+        None => Ok((state, averaged)),
     }
 }
 
 /// The file, and the names of tensors that were not taken yet.
-struct Saved<'a> {
-    tensors: SafeTensors<'a>,
-    names: Vec<String>,
+struct SavedTensors {
+    file: WeightsFile,
+    left: IndexSet<String>,
     device: Device,
 }
 
-impl<'a> Saved<'a> {
-    fn parse(bytes: &'a [u8], device: Device) -> Result<Self, Failure> {
-        let tensors = SafeTensors::deserialize(bytes).map_err(stage_failure)?;
-        let mut names: Vec<String> = tensors.names().into_iter().map(str::to_owned).collect();
-        names.sort();
-        Ok(Self { tensors, names, device })
+impl SavedTensors {
+    fn open(path: &Path, device: Device) -> Result<Self, Failure> {
+        let file = WeightsFile::open(path).map_err(stage_failure)?;
+        let left = file.entries.iter().map(|entry| entry.name.clone()).collect();
+        Ok(Self { file, left, device })
     }
 
     /// The tensor of `n` values for the parameter `of`.
     fn take(&mut self, prefix: &str, of: &str, n: usize) -> Result<Tensor<1>, Failure> {
         let name = format!("{prefix}{of}");
+        let fits = |entry: &&TensorEntry| {
+            entry.name == name && entry.dtype == Dtype::F32 && entry.shape.as_slice() == [n]
+        };
         let missing = || stage_failure(format!("the optimizer state has no tensor `{name}` of {n} values"));
-        let view = self.tensors.tensor(&name).map_err(|_| missing())?;
-        if view.dtype() != Dtype::F32 || view.shape() != [n] {
-            return Err(missing());
+        let entry = self.file.entries.iter().find(fits).ok_or_else(missing)?;
+        let (mut parts, mut values) = (self.file.parts(entry), Vec::with_capacity(n));
+        while values.len() < n {
+            values.extend_from_slice(parts.next_part().map_err(stage_failure)?);
         }
-        let values: Vec<f32> = view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            let what = format!(
-                "tensor `{name}` of the optimizer state has a value that is not finite at index {at}"
-            );
-            return Err(stage_failure(what));
-        }
-        self.names.retain(|other| *other != name);
+        self.left.shift_remove(&name);
         Ok(Tensor::from_data(TensorData::new(values, [n]), &self.device))
     }
 }

@@ -83,6 +83,9 @@ fn rewind(
 ) -> Result<(), Failure> {
     let at = state.step;
     let to = find_rewind_target(&state.counters.guard, at, back);
+    // What follows replaces the whole state or ends the stage: it need not stand beside what is read.
+    state.optimizer.moments.clear();
+    state.average = None;
     let fresh = checkpoint::build_fresh_state(job, setup)?;
     let mut old = match job.slot.checkpoint_after(to)? {
         _ if to == 0 => {

@@ -52,6 +52,9 @@ pub(crate) struct TrainingCounters {
     /// Updates of the optimizer before this stage, if its moments were carried over.
     #[serde(default)]
     pub carried: u64,
+    /// Updates of the optimizer before the average of the weights began, which a branch may have carried over without one.
+    #[serde(default)]
+    pub average_began: u64,
     /// What the guard has seen and done.
     #[serde(default)]
     pub guard: GuardRecord,
@@ -127,7 +130,7 @@ impl TrainingState {
         let (model, facts) = self.optimizer.step(self.model.clone(), gradients, learning_rate, before)?;
         self.model = model;
         if let Some(average) = &mut self.average {
-            average.update(&self.model, before + 1);
+            average.update(&self.model, before + 1 - self.counters.average_began);
         }
         self.step += 1;
         Ok(facts)

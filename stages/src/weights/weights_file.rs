@@ -16,10 +16,10 @@ const HASHED_AT_ONCE: u64 = 16 << 20;
 
 /// An open weight file whose header has been read and checked.
 #[derive(Debug)]
-pub(super) struct WeightsFile {
+pub(crate) struct WeightsFile {
     handle: File,
     /// Its tensors, in the order of their data.
-    pub(super) entries: Vec<TensorEntry>,
+    pub(crate) entries: Vec<TensorEntry>,
     /// Its name.
     pub(super) name: String,
     /// Bytes before the data of the first tensor.
@@ -27,7 +27,11 @@ pub(super) struct WeightsFile {
 }
 
 impl WeightsFile {
-    pub(super) fn open(path: &Path) -> Result<Self, WeightsError> {
+    /// Opens a file and checks its header.
+    ///
+    /// # Errors
+    /// If it cannot be read, or its header is malformed.
+    pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let name = to_file_name(path);
         let opened = File::open(path).and_then(|f| f.metadata().map(|m| (f, m)));
         let (handle, metadata) = opened.map_err(|reason| WeightsError::Io { file: name.clone(), reason })?;
@@ -42,7 +46,7 @@ impl WeightsFile {
     }
 
     /// The values of one of its tensors, from the first.
-    pub(super) fn parts<'a>(&'a self, entry: &'a TensorEntry) -> TensorParts<'a> {
+    pub(crate) fn parts<'a>(&'a self, entry: &'a TensorEntry) -> TensorParts<'a> {
         TensorParts { file: self, entry, done: 0, bytes: Vec::new(), values: Vec::new() }
     }
 

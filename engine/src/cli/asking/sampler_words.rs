@@ -24,7 +24,10 @@ impl SamplerWords {
         let mut fields: Vec<(String, String)> = Vec::new();
         for (at, word) in words.iter().enumerate() {
             match word.split_once('=') {
-                Some((name, value)) => Self::set(&mut fields, name, value.trim_matches('"')),
+                Some((name, value)) => {
+                    refuse_repeated(&fields, name)?;
+                    Self::set(&mut fields, name, value.trim_matches('"'));
+                }
                 None if at == 0 && is_kind(word) => Self::set(&mut fields, "kind", word),
                 None if words.len() == 1 => return Ok(Self::Named((*word).to_owned())),
                 None => {
@@ -65,7 +68,7 @@ impl SamplerWords {
     }
 
     fn set(fields: &mut Vec<(String, String)>, name: &str, value: &str) {
-        let full = SHORT_NAMES.iter().find(|(short, _)| *short == name).map_or(name, |(_, full)| full);
+        let full = find_full_name(name);
         fields.retain(|(known, _)| known != full);
         fields.push((full.to_owned(), value.to_owned()));
     }
@@ -82,6 +85,19 @@ impl SamplerWords {
                 fields.iter().map(word).collect::<Vec<_>>().join(" ")
             }
         }
+    }
+}
+
+/// The name of a setting in the field table.
+pub(in crate::cli) fn find_full_name(name: &str) -> &str {
+    SHORT_NAMES.iter().find(|(short, _)| *short == name).map_or(name, |(_, full)| full)
+}
+
+fn refuse_repeated(fields: &[(String, String)], name: &str) -> Result<()> {
+    let full = find_full_name(name);
+    match fields.iter().any(|(known, _)| known == full) {
+        true => Err(Error::usage(format!("`{full}` of a sampler is set twice"), "write one of them")),
+        false => Ok(()),
     }
 }
 
@@ -125,5 +141,7 @@ mod tests {
         words.replace("passes", "6").unwrap();
         assert_eq!(words.describe(), "confidence block=8 passes=6");
         assert!(parse("fast").replace("passes", "1").is_err());
+        assert!(SamplerWords::parse(&["confidence passes=4".into(), "steps=8".into()]).is_err());
+        assert!(SamplerWords::parse(&["threshold temp=1 temperature=0".into()]).is_err());
     }
 }

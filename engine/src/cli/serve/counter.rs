@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cli::CommandContext;
 use crate::cli::asking::{
     CheckpointPlace, OpenCheckpoint, PromptFault, SamplerWords, Task, build_prompt, find_answer_length,
-    find_prompt, list_sampler_fields,
+    find_full_name, find_prompt, list_sampler_fields,
 };
 use crate::error::{Error, Result};
 use crate::pipeline::config::{Prompt, PromptKind, SamplerKind};
@@ -91,7 +91,11 @@ impl Counter {
             None => self.places[request.model].2.clone(),
             Some(words) => SamplerWords::parse(std::slice::from_ref(words))?,
         };
-        for (name, value) in &request.settings {
+        for (at, (name, value)) in request.settings.iter().enumerate() {
+            let full = find_full_name(name);
+            if request.settings[..at].iter().any(|(other, _)| find_full_name(other) == full) {
+                return Err(Error::usage(format!("`{full}` of a sampler is set twice"), "send one of them"));
+            }
             sampler.replace(name, value)?;
         }
         let letters = sampler.describe().len();

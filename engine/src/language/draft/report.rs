@@ -18,7 +18,8 @@ pub(super) fn find_reported(world: &Declarations, record: &Record) -> Vec<DraftI
     match record.child("of") {
         Some(of) => of.all("name").filter_map(|leaf| Some(input(leaf.reference()?, &leaf.span))).collect(),
         None => {
-            let all = world.records.iter().filter(|other| is_reported_by_default(other));
+            let all =
+                world.records.iter().filter(|other| world.declares(other) && is_reported_by_default(other));
             all.map(|other| input(other.expect_name(), &record.span)).collect()
         }
     }

@@ -39,7 +39,10 @@ fn build_node_schema(spec: &NodeSpec) -> KdlNode {
     if spec.single {
         inside.push(build_value_node("max", 1));
     }
-    inside.extend(spec.properties.iter().map(build_property_schema));
+    for field in &spec.properties {
+        let names = [Some(&field.name), field.was.as_ref()];
+        inside.extend(names.into_iter().flatten().map(|name| build_property_schema(name, field)));
+    }
     inside.extend(spec.arguments.iter().map(build_argument_schema));
     if !spec.children.is_empty() {
         let mut children = KdlNode::new("children");
@@ -49,11 +52,11 @@ fn build_node_schema(spec: &NodeSpec) -> KdlNode {
     node
 }
 
-fn build_property_schema(field: &FieldSpec) -> KdlNode {
-    let mut node = build_value_node("prop", field.name.as_str());
+fn build_property_schema(name: &str, field: &FieldSpec) -> KdlNode {
+    let mut node = build_value_node("prop", name);
     node.push(KdlEntry::new_prop("description", field.doc.as_str()));
-    // A field with a condition cannot be required here, because the schema language has no conditions.
-    let required = field.required && field.when.is_none();
+    // A field with a condition or a second name cannot be required here, because the schema language has no conditions.
+    let required = field.required && field.when.is_none() && field.was.is_none();
     let required = required.then(|| build_value_node("required", true));
     add_children(&mut node, required.into_iter().chain(build_value_rules(field)));
     node

@@ -79,7 +79,7 @@ impl Validator<'_> {
     ) -> Option<(usize, Option<String>)> {
         let (name, joined) = text.split_once(':')?;
         let name = suggest::normalize_name(name);
-        let field = spec.properties.iter().find(|field| field.name == name)?;
+        let field = spec.property(&name)?;
         if !joined.is_empty() {
             let help = format!("KDL has no colons: write `{}={}`", field.name, quote_value(joined));
             let message = format!("`{text}` contains a colon");

@@ -11,6 +11,7 @@ mod command;
 mod contents;
 mod dataset;
 mod export;
+mod fetch;
 mod field_pattern;
 mod guard;
 mod kept;
@@ -36,6 +37,7 @@ pub use dataset::{
     TextDocuments, TokenCap, TurnFields,
 };
 pub use export::{ExportConfig, ExportDtype, ExportFormat};
+pub use fetch::FetchConfig;
 pub use field_pattern::FieldPattern;
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
@@ -105,22 +107,6 @@ impl StageConfig {
             _ => "update",
         }
     }
-}
-
-/// Brings a checkpoint into the store.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FetchConfig {
-    /// Absolute path of a Hugging Face checkpoint folder on this machine.
-    Folder(PathBuf),
-    /// The artifact of a command, in role `made`.
-    Made,
-    /// A repository on a hub; not supported yet.
-    Hub {
-        /// `hf:<owner>/<name>`.
-        from: String,
-        /// Branch, tag or commit.
-        revision: Option<String>,
-    },
 }
 
 /// Trains a tokenizer or adopts an existing one.

@@ -114,8 +114,25 @@ impl TrainingOps for CubeBackend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [targets, present] = [targets, present].map(as_i32);
         let terms = TermTensors { targets, present, cross_entropy, probability };
-        let [losses, probabilities, hidden, head] = loss::differentiate(&hidden, &head, &terms, precision);
-        (losses, probabilities, hidden, head)
+        let ([losses, probabilities, hidden], head) =
+            loss::differentiate(&hidden, &head, &terms, precision, true);
+        (losses, probabilities, hidden, head.expect("there are positions"))
+    }
+
+    fn differentiate_hidden(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        present: IntTensor<Self>,
+        cross_entropy: FloatTensor<Self>,
+        probability: FloatTensor<Self>,
+        precision: Precision,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [targets, present] = [targets, present].map(as_i32);
+        let terms = TermTensors { targets, present, cross_entropy, probability };
+        let ([losses, probabilities, hidden], _) =
+            loss::differentiate(&hidden, &head, &terms, precision, false);
+        (losses, probabilities, hidden)
     }
 
     fn differentiate_logits(

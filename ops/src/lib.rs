@@ -39,7 +39,10 @@ pub use arithmetic::{REVISION, name_processor_class};
 pub use intervals::Intervals;
 pub use loss::{LossGradients, LossTerms, PositionLosses};
 pub use precision::Precision;
-pub use training::{differentiate_logits, differentiate_losses, measure_losses, sum_squares, update_values};
+pub use training::{
+    differentiate_hidden, differentiate_logits, differentiate_losses, measure_losses, sum_squares,
+    update_values,
+};
 
 #[cfg(feature = "kernels")]
 use extension::{Dispatch, FusedOps, has_kernels};

@@ -7,7 +7,10 @@ use burn_tensor::activation::{sigmoid, softmax};
 use burn_tensor::{DType, Int, Tensor};
 
 use crate::{Angles, Intervals, Precision};
-pub use training::{differentiate_logits, differentiate_losses, measure_losses, sum_squares, update_values};
+pub use training::{
+    differentiate_hidden, differentiate_logits, differentiate_losses, measure_losses, sum_squares,
+    update_values,
+};
 
 /// Added to the scores of hidden keys; e^-1e9 is 0.
 const HIDDEN: f32 = -1e9;

@@ -55,6 +55,26 @@ pub fn differentiate_losses(
     reference::differentiate_losses(hidden, head, terms, precision)
 }
 
+/// As [`differentiate_losses`] for a head that is not trained: the losses, and the gradient of the hidden states, [n, D].
+///
+/// # Shapes
+/// `hidden`: [n, D], `head`: [V, D], both without autodiff.
+#[must_use]
+pub fn differentiate_hidden(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    terms: LossTerms,
+    precision: Precision,
+) -> (PositionLosses, Tensor<2>) {
+    #[cfg(feature = "kernels")]
+    if has_kernels(&hidden) {
+        let [hidden, head] = [hidden, head].map(Tensor::into_dispatch);
+        let (ce, p, hidden) = terms.differentiate_hidden(hidden, head, precision);
+        return (PositionLosses::from_dispatch((ce, p)), Tensor::from_dispatch(hidden));
+    }
+    reference::differentiate_hidden(hidden, head, terms, precision)
+}
+
 /// What [`differentiate_losses`] computes between its products: losses for given logits, and their gradient.
 ///
 /// # Shapes

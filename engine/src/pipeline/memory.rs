@@ -86,14 +86,14 @@ impl MemoryCost {
         let lanes = count_lanes(config, on_card);
         let batch = MicroBatchShape::of(config, length);
         let values = size.values();
-        let (trained, head) = count_differentiated(shape, size, config);
+        let trained = count_trained(shape, size, config);
         let times = |bytes: u64| bytes.saturating_mul(lanes);
         // The gradient of a teacher's loss is computed beside that of the objective.
         let beside = u64::from(config.teacher.is_some_and(|teacher| teacher.weight.is_some()));
         Self {
             weights: values.saturating_mul((1 + u64::from(config.teacher.is_some())) * FLOAT),
             moments: trained.saturating_mul((2 + u64::from(config.ema.is_some())) * FLOAT),
-            gradients: times(trained.saturating_add(head).saturating_mul(FLOAT))
+            gradients: times(trained.saturating_mul(FLOAT))
                 .saturating_add(trained.saturating_mul(beside * FLOAT)),
             // Micro-batches side by side are not at the peak of their backward pass together (measured).
             activations: times(estimate_activations(shape, config.recompute, batch.tokens))
@@ -103,15 +103,10 @@ impl MemoryCost {
     }
 }
 
-/// Values that are trained, and those of the head's gradient if that is computed though the head is not trained.
-fn count_differentiated(shape: &ModelShape, size: ModelSize, config: &TrainConfig) -> (u64, u64) {
-    match &config.adapter {
-        None => (size.values(), 0),
-        Some(adapter) => {
-            let trained = ModelSize::of_adapter(shape, adapter).values();
-            (trained, saturating_product(&[shape.vocabulary, shape.hidden]))
-        }
-    }
+/// Values that are trained.
+fn count_trained(shape: &ModelShape, size: ModelSize, config: &TrainConfig) -> u64 {
+    let adapter = config.adapter.as_ref();
+    adapter.map_or(size, |adapter| ModelSize::of_adapter(shape, adapter)).values()
 }
 
 /// Tokens of a micro-batch.

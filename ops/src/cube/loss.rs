@@ -199,7 +199,7 @@ pub(super) fn measure(
     [losses, probabilities].map(|parts| CubeBackend::float_cat(parts, 0))
 }
 
-/// Losses, p(x), and the gradients of hidden states and head.
+/// Losses, p(x), and the gradients of hidden states and, if it is `trained`, of the head.
 ///
 /// # Shapes
 /// `hidden`: [n, D], `head`: [V, D].
@@ -208,7 +208,8 @@ pub(super) fn differentiate(
     head: &CubeTensor,
     terms: &TermTensors,
     precision: Precision,
-) -> [CubeTensor; 4] {
+    trained: bool,
+) -> ([CubeTensor; 3], Option<CubeTensor>) {
     let (hidden, head) = (round(hidden, precision), round(head, precision));
     let mut parts: [Vec<CubeTensor>; 3] = Default::default();
     let mut sum: Option<CubeTensor> = None;
@@ -219,13 +220,14 @@ pub(super) fn differentiate(
         let [losses, probabilities, gradient] =
             differentiate_logits(&logits, &own_terms, factor_type(precision));
         drop(logits);
-        let own = multiply(transpose(gradient.clone()), rows);
-        sum = Some(sum.map_or_else(|| own.clone(), |sum| CubeBackend::float_add(sum, own.clone())));
+        if trained {
+            let own = multiply(transpose(gradient.clone()), rows);
+            sum = Some(sum.map_or_else(|| own.clone(), |sum| CubeBackend::float_add(sum, own.clone())));
+        }
         let hidden = multiply(gradient, head.clone());
         for (all, part) in parts.iter_mut().zip([losses, probabilities, hidden]) {
             all.push(part);
         }
     }
-    let [losses, probabilities, hidden] = parts.map(|parts| CubeBackend::float_cat(parts, 0));
-    [losses, probabilities, hidden, sum.expect("there are positions")]
+    (parts.map(|parts| CubeBackend::float_cat(parts, 0)), sum)
 }

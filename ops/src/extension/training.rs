@@ -32,6 +32,16 @@ pub(crate) trait TrainingOps: Backend {
         probability: FloatTensor<Self>,
         precision: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    /// Cross-entropy, p(x), and the gradient of hidden states, for a head that is not trained.
+    fn differentiate_hidden(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        present: IntTensor<Self>,
+        cross_entropy: FloatTensor<Self>,
+        probability: FloatTensor<Self>,
+        precision: Precision,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     /// Cross-entropy, p(x), and the gradient of the logits.
     fn differentiate_logits(
         logits: FloatTensor<Self>,
@@ -63,5 +73,18 @@ impl LossTerms {
         let (targets, present) = (targets.into_dispatch(), present.into_dispatch());
         let [cross_entropy, probability] = [cross_entropy, probability].map(Tensor::into_dispatch);
         Dispatch::differentiate_losses(hidden, head, targets, present, cross_entropy, probability, precision)
+    }
+
+    /// [`TrainingOps::differentiate_hidden`] of these terms.
+    pub(crate) fn differentiate_hidden(
+        self,
+        hidden: DispatchTensor,
+        head: DispatchTensor,
+        precision: Precision,
+    ) -> (DispatchTensor, DispatchTensor, DispatchTensor) {
+        let Self { targets, present, cross_entropy, probability } = self;
+        let (targets, present) = (targets.into_dispatch(), present.into_dispatch());
+        let [cross_entropy, probability] = [cross_entropy, probability].map(Tensor::into_dispatch);
+        Dispatch::differentiate_hidden(hidden, head, targets, present, cross_entropy, probability, precision)
     }
 }

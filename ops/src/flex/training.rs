@@ -47,6 +47,17 @@ impl TermSlices {
             probability: self.probability.slice(),
         }
     }
+
+    fn differentiate(
+        &self,
+        [hidden, head]: [&FlexTensor; 2],
+        precision: Precision,
+        trained: bool,
+    ) -> loss::LossDerivatives {
+        let (shapes, a, b) = ([hidden.shape(), head.shape()], Values::new(hidden), Values::new(head));
+        let [rows, weights] = [view(&a, &shapes[0]), view(&b, &shapes[1])].map(|x| x.rounded(precision));
+        loss::differentiate(Arch::new(), rows, weights, self.terms(), trained)
+    }
 }
 
 /// The tensor with its values in order and for itself, so that they can be changed.
@@ -84,17 +95,30 @@ impl TrainingOps for Flex {
         probability: FloatTensor<Self>,
         precision: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (shapes, a, b) = ([hidden.shape(), head.shape()], Values::new(&hidden), Values::new(&head));
         let slices = TermSlices::new([&targets, &present], [&cross_entropy, &probability]);
-        let [rows, weights] = [view(&a, &shapes[0]), view(&b, &shapes[1])].map(|x| x.rounded(precision));
-        let found = loss::differentiate(Arch::new(), rows, weights, slices.terms());
-        let [hidden, head] = shapes;
+        let found = slices.differentiate([&hidden, &head], precision, true);
         (
             wrap_vector(found.losses.cross_entropy),
             wrap_vector(found.losses.probability),
-            wrap(found.hidden, hidden),
-            wrap(found.head, head),
+            wrap(found.hidden, hidden.shape()),
+            wrap(found.head, head.shape()),
         )
+    }
+
+    fn differentiate_hidden(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        present: IntTensor<Self>,
+        cross_entropy: FloatTensor<Self>,
+        probability: FloatTensor<Self>,
+        precision: Precision,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let slices = TermSlices::new([&targets, &present], [&cross_entropy, &probability]);
+        let found = slices.differentiate([&hidden, &head], precision, false);
+        let losses = [found.losses.cross_entropy, found.losses.probability].map(wrap_vector);
+        let [cross_entropy, probability] = losses;
+        (cross_entropy, probability, wrap(found.hidden, hidden.shape()))
     }
 
     fn differentiate_logits(

@@ -38,7 +38,7 @@ pub(crate) struct MeasuredLoss {
     pub(crate) probability: Vec<f32>,
 }
 
-/// Losses and gradients of hidden states [n, D] and of the head [V, D].
+/// Losses and gradients of hidden states [n, D] and of the head [V, D], which is empty if the head is not trained.
 #[derive(Clone, Debug)]
 pub(crate) struct LossDerivatives {
     pub(crate) losses: MeasuredLoss,
@@ -95,16 +95,22 @@ pub(crate) fn measure(
     losses
 }
 
-/// The parts of the loss at every position, and the gradients of its sum.
+/// The parts of the loss at every position, and the gradients of its sum; that of the head only if it is `trained`.
 ///
 /// # Shapes
 /// `hidden`: [n, D], `head`: [V, D].
-pub(crate) fn differentiate(arch: Arch, hidden: View, head: View, terms: Terms) -> LossDerivatives {
+pub(crate) fn differentiate(
+    arch: Arch,
+    hidden: View,
+    head: View,
+    terms: Terms,
+    trained: bool,
+) -> LossDerivatives {
     let width = head.columns;
     let mut found = LossDerivatives {
         losses: MeasuredLoss::default(),
         hidden: vec![0.0; hidden.rows * width],
-        head: vec![0.0; head.rows * width],
+        head: vec![0.0; if trained { head.rows * width } else { 0 }],
     };
     let (mut buffer, mut turned) = (Vec::new(), Vec::new());
     let chunks = split_into_chunks(hidden, terms.targets, terms.present);
@@ -117,7 +123,9 @@ pub(crate) fn differentiate(arch: Arch, hidden: View, head: View, terms: Terms) 
         turned.resize(out.len(), 0.0);
         multiply(arch, head.transposed(), gradient, &mut turned);
         transpose(&turned, part.targets.len(), out);
-        multiply_onto(arch, gradient, chunk.hidden, &mut found.head, number > 0);
+        if trained {
+            multiply_onto(arch, gradient, chunk.hidden, &mut found.head, number > 0);
+        }
     }
     found
 }

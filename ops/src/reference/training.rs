@@ -69,24 +69,45 @@ pub fn differentiate_losses(
     terms: LossTerms,
     precision: Precision,
 ) -> LossGradients {
-    let (mut losses, mut rows, mut sum) = (Vec::new(), Vec::new(), None);
+    let (mut losses, mut rows, mut sum) = (Vec::new(), Vec::new(), Tensor::zeros_like(&head));
     for (first, count) in split_positions(hidden.dims()[0], head.dims()[0]) {
         let part = hidden.clone().narrow(0, first, count);
-        let logits = linear(part.clone(), head.clone(), precision);
-        let (found, gradient) = differentiate_logits(logits, terms.narrow(first, count));
+        let (found, gradient, own) =
+            differentiate_part(part.clone(), &head, terms.narrow(first, count), precision);
         losses.push(found);
-        rows.push(multiply(gradient.clone(), head.clone(), precision));
-        let own = multiply(gradient.transpose(), part, precision);
-        sum = Some(match sum {
-            None => own,
-            Some(sum) => sum + own,
-        });
+        rows.push(own);
+        sum = sum + multiply(gradient.transpose(), part, precision);
     }
-    LossGradients {
-        losses: join(losses),
-        hidden: Tensor::cat(rows, 0),
-        head: sum.unwrap_or_else(|| Tensor::zeros_like(&head)),
-    }
+    LossGradients { losses: join(losses), hidden: Tensor::cat(rows, 0), head: sum }
+}
+
+/// As [`crate::differentiate_hidden`].
+#[must_use]
+pub fn differentiate_hidden(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    terms: LossTerms,
+    precision: Precision,
+) -> (PositionLosses, Tensor<2>) {
+    let parts = split_positions(hidden.dims()[0], head.dims()[0]).map(|(first, count)| {
+        let part = hidden.clone().narrow(0, first, count);
+        let (found, _, own) = differentiate_part(part, &head, terms.narrow(first, count), precision);
+        (found, own)
+    });
+    let (losses, rows) = parts.unzip();
+    (join(losses), Tensor::cat(rows, 0))
+}
+
+/// Losses of some positions, and the gradients of their logits and hidden states.
+fn differentiate_part(
+    hidden: Tensor<2>,
+    head: &Tensor<2>,
+    terms: LossTerms,
+    precision: Precision,
+) -> (PositionLosses, Tensor<2>, Tensor<2>) {
+    let (found, gradient) = differentiate_logits(linear(hidden, head.clone(), precision), terms);
+    let own = multiply(gradient.clone(), head.clone(), precision);
+    (found, gradient, own)
 }
 
 /// As [`crate::differentiate_logits`].

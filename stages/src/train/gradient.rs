@@ -7,7 +7,8 @@
 
 use burn_tensor::{Device, Int, Tensor, TensorData};
 use fmflow_ops::{
-    LossGradients, LossTerms, PositionLosses, differentiate_logits, differentiate_losses, measure_losses,
+    LossTerms, PositionLosses, differentiate_hidden, differentiate_logits, differentiate_losses,
+    measure_losses,
 };
 
 use super::attention::Anneal;
@@ -93,12 +94,15 @@ fn compute_micro_batch_gradient(
     let mut losses = None;
     if !batch.terms.is_empty() {
         let terms = build_loss_terms(&batch.terms, divisor, &device);
-        let found =
-            differentiate_losses(pass.at(model, places.clone()), model.head(), terms, model.precision());
-        let LossGradients { hidden, head, losses: own } = found;
-        if let Some(at) = model.find_trained_head() {
-            gradients[at] = Some(head.flatten(0, 1));
-        }
+        let (states, head, precision) = (pass.at(model, places.clone()), model.head(), model.precision());
+        let (own, hidden) = match model.find_trained_head() {
+            Some(at) => {
+                let found = differentiate_losses(states, head, terms, precision);
+                gradients[at] = Some(found.head.flatten(0, 1));
+                (found.losses, found.hidden)
+            }
+            None => differentiate_hidden(states, head, terms, precision),
+        };
         losses = Some(own);
         pass.backward(model, places, hidden, &mut gradients)?;
     }

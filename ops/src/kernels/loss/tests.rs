@@ -42,7 +42,7 @@ impl Case {
 
     fn differentiate(&self, arch: Arch) -> LossDerivatives {
         let (hidden, head) = self.views();
-        differentiate(arch, hidden, head, self.terms())
+        differentiate(arch, hidden, head, self.terms(), true)
     }
 
     /// The sum of the loss in f64, and CE and p(x) of every position.
@@ -115,7 +115,7 @@ fn a_position_depends_on_no_other() {
     for at in [0, 17, CHAIN, n - 1] {
         let (hidden, head) = case.views();
         let own = View { values: &hidden.values[at * d..(at + 1) * d], rows: 1, ..hidden };
-        let found = differentiate(Arch::new(), own, head, case.terms().take(at, 1));
+        let found = differentiate(Arch::new(), own, head, case.terms().take(at, 1), true);
         assert_eq!(found.losses.cross_entropy[0], whole.losses.cross_entropy[at]);
         assert_eq!(found.losses.probability[0], whole.losses.probability[at]);
         assert_eq!(found.hidden, whole.hidden[at * d..(at + 1) * d]);

@@ -3,6 +3,7 @@
 //! ```text
 //! attention, rms_norm, turn, gate, linear     operations of a forward pass, differentiable    this file
 //! measure_losses, differentiate_losses        the head and its loss, with gradients           training
+//! differentiate_hidden                        the same for a head that is not trained         training
 //! update_values, sum_squares                  the optimizer                                   training
 //!   extension    routes to a backend; records nodes of the autodiff graph
 //!     flex       unpacks tensors of the CPU into slices

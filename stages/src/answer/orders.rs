@@ -118,7 +118,7 @@ type Work<'a> = Together<'a, Watcher<'a>>;
 /// # Errors
 /// If the device fails.
 pub(super) fn take_orders(model: &Model, orders: &mut dyn TextOrders) -> Result<(), Failure> {
-    let mut work = Work::new(model);
+    let mut work = if orders.are_shared() { Work::new(model) } else { Work::apart(model) };
     loop {
         while let Some(order) = orders.next_order(BATCH.saturating_sub(work.len()), work.len() == 0) {
             // Reading a text takes time, and one that is refused takes no place: those at work go on between two of them.
@@ -225,9 +225,9 @@ fn finish(
     mut completion: Completion,
 ) -> Result<TextAnswer, Failure> {
     let prompt = listening.listener().prompt.clone();
-    let count = completion.until_end(&list_ends(model, &prompt)).len();
     let text = write_text(model, &prompt, &completion)?;
-    let stopped = listening.finish(count, &text).map_err(stage_failure)?;
+    let tokens = completion.until_end(&list_ends(model, &prompt));
+    let stopped = listening.finish(tokens, &text).map_err(stage_failure)?;
     if let Some(settled) = stopped {
         completion.tokens.truncate(settled);
     }

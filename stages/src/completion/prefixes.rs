@@ -14,7 +14,7 @@ const SHORTEST: usize = 8;
 /// Texts that were answered, the least recently used first.
 #[derive(Debug)]
 pub(crate) struct PrefixStore {
-    texts: Vec<KeptPrefix>,
+    texts: Vec<SharedText>,
     /// Most tokens of all texts.
     room: usize,
     /// Tokens that were not computed again.
@@ -22,7 +22,7 @@ pub(crate) struct PrefixStore {
 }
 
 #[derive(Debug)]
-struct KeptPrefix {
+struct SharedText {
     attention: Attention,
     tokens: Vec<u32>,
     kept: KeptTokens,
@@ -55,7 +55,7 @@ impl PrefixStore {
         if !self.takes(tokens.len()) {
             return;
         }
-        let same = |text: &KeptPrefix| text.attention == attention;
+        let same = |text: &SharedText| text.attention == attention;
         if let Some(at) = self.texts.iter().position(|text| same(text) && text.tokens.starts_with(&tokens)) {
             return self.touch(at);
         }
@@ -63,7 +63,7 @@ impl PrefixStore {
         while self.count_tokens() + tokens.len() > self.room {
             self.texts.remove(0);
         }
-        self.texts.push(KeptPrefix { attention, tokens, kept: copy() });
+        self.texts.push(SharedText { attention, tokens, kept: copy() });
     }
 
     /// The text that has the longest beginning in common with `tokens`, and how long that is: a multiple of `block`.
@@ -73,7 +73,7 @@ impl PrefixStore {
         tokens: &[u32],
         block: usize,
     ) -> Option<(usize, &KeptTokens)> {
-        let common = |text: &KeptPrefix| match text.attention == attention {
+        let common = |text: &SharedText| match text.attention == attention {
             true => count_common(&text.tokens, tokens, block),
             false => 0,
         };

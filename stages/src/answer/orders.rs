@@ -56,7 +56,7 @@ impl TextListener for Delivery {
 /// Who looks on while an answer is written.
 enum Watcher<'a> {
     /// Hears it.
-    Listening(Listening<'a, Delivery>),
+    Listening(Box<Listening<'a, Delivery>>),
     /// Compares it with others.
     Trial(Trial),
 }
@@ -64,14 +64,14 @@ enum Watcher<'a> {
 impl<'a> Watcher<'a> {
     fn onlooker(&mut self) -> &mut dyn Onlooker {
         match self {
-            Self::Listening(listening) => listening,
+            Self::Listening(listening) => &mut **listening,
             Self::Trial(trial) => trial,
         }
     }
 
     fn seen(&self) -> &dyn Onlooker {
         match self {
-            Self::Listening(listening) => listening,
+            Self::Listening(listening) => &**listening,
             Self::Trial(trial) => trial,
         }
     }
@@ -185,7 +185,7 @@ fn listen<'a>(
     let tokenizer = model.tokenizer().expect("a checkpoint that is open for text has a tokenizer");
     let delivery = Delivery { customer: customer.clone(), sample, prompt: prompt.clone() };
     let listening = Listening::new(tokenizer, request, list_ends(model, prompt), delivery);
-    ((sample as u64, request.clone()), Watcher::Listening(listening))
+    ((sample as u64, request.clone()), Watcher::Listening(Box::new(listening)))
 }
 
 /// A request for each length of a gap, from `shortest` to that of `request`. They have the numbers of a request that is answered alone.

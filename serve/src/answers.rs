@@ -16,7 +16,7 @@ use crate::fault::Fault;
 use crate::metrics::{Counted, Metrics};
 use crate::state::ServerState;
 
-/// Most steps that wait for somebody who watches. Pieces of text are not counted: there are no more of them than tokens.
+/// Most steps or laws that wait for somebody who reads. Pieces of text are not counted: there are no more of them than tokens.
 const MOST_WAITING: usize = 1024;
 
 /// What happens to a request.
@@ -52,7 +52,7 @@ pub(crate) struct Ending {
 /// The events of a request. Who drops it has left: then the work ends before the next pass.
 pub(crate) struct Answers {
     events: UnboundedReceiver<Event>,
-    /// Steps that were not read yet.
+    /// Steps and laws that were not read yet.
     waiting: Arc<AtomicUsize>,
     /// Tokens of the prompt.
     pub(crate) prompt_tokens: usize,
@@ -68,7 +68,7 @@ impl Answers {
     /// The same, for a body.
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         let event = ready!(self.events.poll_recv(context));
-        if matches!(event, Some(Event::Step(_))) {
+        if matches!(event, Some(Event::Step(_) | Event::Laws(..))) {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
         Poll::Ready(event)
@@ -77,7 +77,7 @@ impl Answers {
 
 struct HttpCustomer {
     events: UnboundedSender<Event>,
-    /// Steps that were not read yet.
+    /// Steps and laws that were not read yet.
     waiting: Arc<AtomicUsize>,
     stops: Vec<StopFinder>,
     wants_steps: bool,
@@ -137,6 +137,18 @@ impl HttpCustomer {
     fn tell(&self, event: Event) {
         let _ = self.events.send(event);
     }
+
+    /// Tells what does not fit into the text, unless too much of it waits.
+    fn tell_bounded(&mut self, what: &str, event: impl FnOnce() -> Event) {
+        if self.failed {
+            return;
+        }
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
+            let message = format!("the client reads too slowly: {MOST_WAITING} {what} wait for it");
+            return self.fail(Failure { kind: FailureKind::Input, message, help: None });
+        }
+        self.tell(event());
+    }
 }
 
 impl TextCustomer for HttpCustomer {
@@ -156,14 +168,7 @@ impl TextCustomer for HttpCustomer {
     }
 
     fn see(&mut self, _: usize, step: &TextStep) {
-        if self.failed {
-            return;
-        }
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
-            let message = format!("the client reads too slowly: {MOST_WAITING} steps wait for it");
-            return self.fail(Failure { kind: FailureKind::Input, message, help: None });
-        }
-        self.tell(Event::Step(step.clone()));
+        self.tell_bounded("steps", || Event::Step(step.clone()));
     }
 
     fn wants_laws(&self) -> Option<usize> {
@@ -171,7 +176,7 @@ impl TextCustomer for HttpCustomer {
     }
 
     fn weigh(&mut self, sample: usize, laws: Vec<TokenLaw>) {
-        self.tell(Event::Laws(sample, laws));
+        self.tell_bounded("log-probabilities", || Event::Laws(sample, laws));
     }
 
     fn goes_on(&mut self, sample: usize) -> bool {

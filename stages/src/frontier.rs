@@ -66,15 +66,15 @@ pub(crate) fn run_frontier(job: &Job<'_>, config: &FrontierConfig) -> Result<Sum
         let (done, total) = (done as u64 + 1, config.points.len() as u64);
         job.report.progress(&Progress { done, total, unit: "sampler", text: &point.sampler.name });
     }
-    let points: Vec<FrontierPoint> = samplers.iter().map(MeasuredSampler::point).collect();
+    let several = samplers.iter().any(|one| one.dataset != samplers[0].dataset);
+    let points: Vec<FrontierPoint> = samplers.iter().map(|one| one.point(several)).collect();
     let summary = summarize(&samplers);
     let schema = "fmflow.frontier/1";
     let file =
         FrontierFile { schema, checkpoint: name, seed: job.seed, device: job.device, samplers: &samplers };
     let mut writer = job.slot.artifact()?;
     writer.write("frontier.json", &serde_json::to_vec_pretty(&file).map_err(stage_failure)?)?;
-    writer
-        .write("frontier.svg", draw_frontier(&format!("{}: {name}", job.stage.name), &points).as_bytes())?;
+    writer.write("frontier.svg", draw_frontier(name, &points).as_bytes())?;
     writer.write("answers.jsonl", (answers.join("\n") + "\n").as_bytes())?;
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
@@ -104,8 +104,10 @@ impl MeasuredSampler {
         self.exact as f64 / self.questions.max(1) as f64
     }
 
-    fn point(&self) -> FrontierPoint {
+    /// The point, named after its dataset if there are several.
+    fn point(&self, several: bool) -> FrontierPoint {
         FrontierPoint {
+            group: if several { self.dataset.clone() } else { String::new() },
             sampler: self.sampler.clone(),
             tokens_per_pass: self.tokens_per_pass,
             ratio: self.ratio(),
@@ -129,20 +131,60 @@ impl MeasuredSampler {
 }
 
 fn summarize(samplers: &[MeasuredSampler]) -> Summary {
-    let best = samplers.iter().map(MeasuredSampler::right).fold(0.0, f64::max);
-    let quick =
-        samplers.iter().filter(|one| one.right() >= best).map(|one| one.tokens_per_pass).fold(0.0, f64::max);
+    let mut datasets: IndexMap<&str, Vec<&MeasuredSampler>> = IndexMap::new();
+    for one in samplers {
+        datasets.entry(&one.dataset).or_default().push(one);
+    }
+    let best = |(dataset, samplers): (&&str, &Vec<&MeasuredSampler>)| {
+        let named = if datasets.len() > 1 { format!("{dataset}: ") } else { String::new() };
+        named + &find_best(samplers)
+    };
     let metric = |one: &MeasuredSampler| {
         [("exact", one.right()), ("tokens_per_pass", one.tokens_per_pass), ("ratio", one.ratio())]
-            .map(|(what, value)| (format!("frontier/{}/{what}", one.sampler), value))
+            .map(|(what, value)| (format!("frontier/{}/{}/{what}", one.dataset, one.sampler), value))
     };
     Summary {
-        headline: format!(
-            "{}, best {:.1} % at {quick:.2} tokens a pass",
-            count_noun(samplers.len(), "sampler"),
-            100.0 * best
-        ),
+        headline: datasets.iter().map(best).collect::<Vec<_>>().join("; "),
         lines: samplers.iter().map(MeasuredSampler::line).collect(),
         metrics: samplers.iter().flat_map(metric).collect(),
+    }
+}
+
+/// The best share of right answers of samplers on one dataset, and in how few passes it was reached.
+fn find_best(samplers: &[&MeasuredSampler]) -> String {
+    let best = samplers.iter().map(|one| one.right()).fold(0.0, f64::max);
+    let quick =
+        samplers.iter().filter(|one| one.right() >= best).map(|one| one.tokens_per_pass).fold(0.0, f64::max);
+    let count = count_noun(samplers.len(), "sampler");
+    format!("{count}, best {:.1} % at {quick:.2} tokens a pass", 100.0 * best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_score_replaces_that_of_another_dataset() {
+        let measured = |dataset: &str, exact: usize| MeasuredSampler {
+            sampler: "parallel".into(),
+            dataset: dataset.into(),
+            questions: 4,
+            exact,
+            tokens: 8,
+            passes: 4,
+            tokens_per_pass: 2.0,
+            seconds: 1.0,
+            tokens_per_second: 8.0,
+            autoregressive_tokens_per_second: 4.0,
+        };
+        let summary = summarize(&[measured("easy", 4), measured("hard", 1)]);
+        assert_eq!(summary.metrics.len(), 6);
+        assert_eq!(summary.metrics["frontier/hard/parallel/exact"], 0.25);
+        let headline = "easy: 1 sampler, best 100.0 % at 2.00 tokens a pass; hard: 1 sampler, best 25.0 % at 2.00 tokens a pass";
+        assert_eq!(summary.headline, headline);
+        assert_eq!(
+            summarize(&[measured("easy", 4)]).headline,
+            "1 sampler, best 100.0 % at 2.00 tokens a pass"
+        );
     }
 }

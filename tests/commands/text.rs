@@ -366,6 +366,9 @@ fn samplers_are_measured_on_questions() {
     }
     RAN.write("frontier.svg", "a drawing of mine");
     bench(&sampler).exits(2).says("frontier.svg exists and is no frontier of fmflow");
+    // Nothing is measured for a drawing that cannot be written.
+    let nowhere = ["--sampler", "threshold threshold=0.5", "--svg", "no/frontier.svg"];
+    assert!(bench(&nowhere).exits(2).says("name a file that you may write with `--svg`").stdout.is_empty());
     RAN.write("bad-questions.jsonl", "\n{\"question\": \"a\"}\n");
     let bad = ["bench", "generate", "tiny.kdl", "sft", "--questions", "bad-questions.jsonl"];
     RAN.fmflow(&bad).exits(8).says("bad-questions.jsonl:2: missing field `answer`");
@@ -456,6 +459,8 @@ frontier "speed" {
     // Two passes for the one block of each of six answers.
     assert_eq!(samplers[5]["passes"], 12, "{found:#}");
     assert_eq!(read("frontier.svg").matches("<circle").count(), 12);
+    let first: Value = serde_json::from_str(read("answers.jsonl").lines().next().unwrap()).unwrap();
+    assert_eq!(first["sampler"], "above threshold=0.3 block=3", "{first:#}");
     assert_eq!(read("answers.jsonl").lines().count(), 36);
     assert!(
         ran.stdout.contains("6 samplers, best") || ran.stderr.contains("6 samplers, best"),
@@ -476,6 +481,14 @@ frontier "speed" {
     for (before, after, code, expected) in [
         ("thresholds 0.3 0.9", "thresholds 0.3 1.5", 2, "must be"),
         ("blocks 3 12", "blocks 0", 2, "must be"),
+        ("blocks 3 12", "blocks 3 3", 2, "`blocks` has a value twice"),
+        (
+            "sampler=\"parallel\" first=6\n    th",
+            "sampler=\"above\" first=5\n    th",
+            2,
+            "on dataset `tasks` twice",
+        ),
+        ("attention \"bidirectional\"", "attention \"block\" { size 4 }", 2, "blocks of 3 tokens"),
         ("sampler=\"above\" first=6", "sampler=\"nobody\" first=6", 2, "nobody"),
         (
             "sampler \"above\" kind=\"threshold\"",

@@ -57,6 +57,14 @@ const SLIPS: &[(&str, &str)] = &[
         "benchmark \"gsm8k\" from=\"tests/cases/data/capitals.jsonl\" kind=\"exact\"\nsampler \"parallel\" kind",
     ),
     (
+        "sampler \"parallel\" kind",
+        "frontier \"speed\" { checkpoint \"sft\"; exact-match dataset=\"tasks\" sampler=\"parallel\"; blocks 4 4 }\nsampler \"parallel\" kind",
+    ),
+    (
+        "sampler \"parallel\" kind",
+        "frontier \"speed\" { checkpoint \"sft\"; exact-match dataset=\"tasks\" sampler=\"parallel\"; exact-match dataset=\"tasks\" sampler=\"parallel\" first=2 }\nsampler \"parallel\" kind",
+    ),
+    (
         "evaluate \"answers\" { checkpoint \"sft\"; exact-match dataset=\"tasks\" sampler=\"parallel\" }",
         "benchmark \"capitals\" from=\"tests/cases/data/capitals.jsonl\" kind=\"exact\"\n\
          evaluate \"answers\" { checkpoint \"sft\"; benchmark \"capitals\" from=\"tests/cases/data/capitals.jsonl\" sampler=\"parallel\" new-tokens=16 }",

@@ -58,6 +58,9 @@ pub(crate) fn lint_pipeline(
     let lineages = &Lineages::new(stages, &stored);
     folders.check_tokenizers(lineages, sink);
     for stage in stages {
+        if let StageConfig::Frontier(config) = &stage.config {
+            attention::check_frontier_blocks(lineages, stage, config, sink);
+        }
         match &stage.config {
             StageConfig::Train(config) => {
                 training::lint_training(lineages, stage, config, sink);
@@ -117,6 +120,9 @@ pub(crate) fn find_contradictions(
     rows: &IndexMap<InputRole, String>,
 ) -> Vec<Diagnostic> {
     let (lineages, mut sink) = (&Lineages::new(stages, stored), Sink::default());
+    if let StageConfig::Frontier(config) = &stage.config {
+        attention::check_frontier_blocks(lineages, stage, config, &mut sink);
+    }
     match &stage.config {
         StageConfig::Train(config) => {
             training::check_objective_lineage(lineages, stage, config, &mut sink);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::CommandContext;
 use super::asking::{CheckpointArguments, OpenCheckpoint, SamplerWords, Task, build_prompt, read_text};
-use super::page_file::{PageKind, refuse_foreign_file, write_page};
+use super::page_file::{PageKind, refuse_foreign_file, refuse_unwritable_folder, write_page};
 use crate::documents::Chat;
 use crate::error::{Error, Result};
 use crate::pipeline::config::PromptKind;
@@ -71,6 +71,7 @@ pub(super) fn run_bench(arguments: &BenchArguments, context: &CommandContext<'_>
     questions.truncate(arguments.first as usize);
     if let Some(file) = &arguments.svg {
         refuse_foreign_file(file, PageKind::FRONTIER)?;
+        refuse_unwritable_folder(file, PageKind::FRONTIER)?;
     }
     let checkpoint = arguments.checkpoint.open(context)?;
     let facts = checkpoint.model.facts();
@@ -81,26 +82,34 @@ pub(super) fn run_bench(arguments: &BenchArguments, context: &CommandContext<'_>
         scores.push(score(&checkpoint, sampler, (arguments.new_tokens, seed), &questions, context)?);
     }
     let rows: Vec<(String, &TextScores)> = samplers.iter().map(SamplerWords::describe).zip(&scores).collect();
-    if let Some(file) = &arguments.svg {
+    // What was measured must not be lost with a drawing that cannot be written, nor the other way round.
+    let told = tell_rows(&rows, (questions.len(), seed, facts), arguments.json, context);
+    let drawn = arguments.svg.as_ref().map_or(Ok(()), |file| {
         let title = format!("{}, {}", arguments.checkpoint.name(), count_noun(questions.len(), "question"));
         let points: Vec<FrontierPoint> = rows.iter().map(measure_point).collect();
-        write_page(file, PageKind::FRONTIER, draw_frontier(&title, &points).as_bytes())?;
-    }
-    if arguments.json {
+        write_page(file, PageKind::FRONTIER, draw_frontier(&title, &points).as_bytes())
+    });
+    told.and(drawn)
+}
+
+/// Prints the table, or the object in JSON.
+fn tell_rows(
+    rows: &[(String, &TextScores)],
+    (questions, seed, facts): (usize, u64, &TextModelFacts),
+    json: bool,
+    context: &CommandContext<'_>,
+) -> Result<()> {
+    if json {
         let rows: Vec<Value> =
             rows.iter().map(|(sampler, scores)| render_row_json(sampler, scores)).collect();
         return context.output.json(&json!({
-            "schema": "fmflow.bench/1", "questions": questions.len(), "seed": seed, "checkpoint": facts, "samplers": rows,
+            "schema": "fmflow.bench/1", "questions": questions, "seed": seed, "checkpoint": facts, "samplers": rows,
         }));
     }
-    let told = format!(
-        "{}, seed {seed}, {}, {}\n",
-        count_noun(questions.len(), "question"),
-        facts.device,
-        facts.dtype
-    );
+    let told =
+        format!("{}, seed {seed}, {}, {}\n", count_noun(questions, "question"), facts.device, facts.dtype);
     context.output.message(&told);
-    context.output.result(&render_rows(&rows))
+    context.output.result(&render_rows(rows))
 }
 
 fn score(
@@ -169,6 +178,7 @@ fn read_questions(file: &Path) -> Result<Vec<Chat>> {
 fn measure_point((sampler, scores): &(String, &TextScores)) -> FrontierPoint {
     let answers = &scores.answers;
     FrontierPoint {
+        group: String::new(),
         sampler: sampler.clone(),
         tokens_per_pass: answers.tokens() as f64 / answers.passes().max(1) as f64,
         ratio: answers.tokens_per_second() / scores.twin,

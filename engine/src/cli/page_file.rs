@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::report::{frontier, page};
@@ -47,8 +47,16 @@ fn is_of_kind(path: &Path, kind: PageKind) -> Result<bool> {
     Ok(String::from_utf8_lossy(&head).contains(kind.mark))
 }
 
-/// Writes the page under a name of its own, and then renames it: it is complete or absent.
-pub(super) fn write_page(path: &Path, kind: PageKind, page: &[u8]) -> Result<()> {
+/// Refuses a file in a folder that takes none, before work whose result would go there.
+pub(super) fn refuse_unwritable_folder(path: &Path, kind: PageKind) -> Result<()> {
+    let (_, unfinished) = find_unfinished(path, kind)?;
+    File::create_new(&unfinished)
+        .and_then(|_| fs::remove_file(&unfinished))
+        .map_err(|error| file_error("write", (path, kind), error))
+}
+
+/// Folder of the page, and the name that it has there until it is complete.
+fn find_unfinished(path: &Path, kind: PageKind) -> Result<(&Path, PathBuf)> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| {
         let help = format!("name a file with `{}`", kind.option);
@@ -57,7 +65,12 @@ pub(super) fn write_page(path: &Path, kind: PageKind, page: &[u8]) -> Result<()>
     let mut unfinished = std::ffi::OsString::from(".");
     unfinished.push(name);
     unfinished.push(format!(".{}", std::process::id()));
-    let unfinished = folder.join(unfinished);
+    Ok((folder, folder.join(unfinished)))
+}
+
+/// Writes the page under a name of its own, and then renames it: it is complete or absent.
+pub(super) fn write_page(path: &Path, kind: PageKind, page: &[u8]) -> Result<()> {
+    let (folder, unfinished) = find_unfinished(path, kind)?;
     let written = File::create_new(&unfinished)
         .and_then(|mut file| file.write_all(page).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&unfinished, path))
@@ -99,7 +112,10 @@ mod tests {
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing unfinished is left");
             fs::write(&path, "my thesis").unwrap();
             assert_eq!(refuse_foreign_file(&path, kind).unwrap_err().exit_code(), 2);
+            refuse_unwritable_folder(&path, kind).unwrap();
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a try leaves nothing");
             let nowhere = folder.path().join("no/page");
+            assert_eq!(refuse_unwritable_folder(&nowhere, kind).unwrap_err().exit_code(), 2);
             assert_eq!(write_page(&nowhere, kind, b"").unwrap_err().exit_code(), 2);
         }
     }

@@ -43,6 +43,10 @@ pub(super) struct ServeArguments {
     /// Most requests that wait for a checkpoint; further ones are refused for now
     #[arg(long, value_name = "N", default_value = "64")]
     queue: NonZero<u16>,
+    /// Compute every request from its beginning: with keys and values of earlier ones it is answered sooner, which tells its client that somebody
+    /// asked the like before
+    #[arg(long)]
+    no_sharing: bool,
     /// How many seconds answers may go on after Ctrl-C or SIGTERM; a second signal ends at once
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     grace: u16,
@@ -72,7 +76,8 @@ pub(super) fn run_serve(arguments: &ServeArguments, context: &CommandContext<'_>
         .as_ref()
         .map(|words| SamplerWords::parse(std::slice::from_ref(words)))
         .transpose()?;
-    let counter = Arc::new(Counter::new(&checkpoints, sampler, arguments.queue.get().into()));
+    let counter =
+        Arc::new(Counter::new(&checkpoints, sampler, (arguments.queue.get().into(), !arguments.no_sharing)));
     counter.check(&checkpoints, context)?;
     let stop = signals::install_interrupt_flag()?;
     let mut ready = |address: &str| tell(&counter, address, context);

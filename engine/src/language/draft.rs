@@ -10,7 +10,7 @@ pub(crate) use average::list_averaged_updates;
 pub(crate) use compared::{find_compared_datasets, list_originals};
 pub(crate) use made::find_made_files;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::language::mixture;
 use crate::language::names::Declarations;
@@ -222,7 +222,8 @@ fn draft_evaluation<'a>(
             );
         }
     }
-    inputs.dedup_by(|a, b| a.role == b.role && a.stage == b.stage);
+    let mut seen = HashSet::new();
+    inputs.retain(|input| seen.insert((input.role.clone(), input.stage.clone())));
     drafts.push(Draft { name: name.to_owned(), record, dataset: None, implicit_fetch: false, inputs });
 }
 

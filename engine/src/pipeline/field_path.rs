@@ -147,6 +147,9 @@ paths! {
     export "export" {
         FORMAT "format"
     }
+    frontier "frontier" {
+        NTH_BLOCK "blocks.#"
+    }
     evaluate "evaluate" {
         NTH_BENCHMARK "benchmark.#"
         NTH_BENCHMARK_BLOCK "benchmark.#.sampler.block"

@@ -25,6 +25,8 @@ const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#24292f}.soft{fill
 /// What a sampler reached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FrontierPoint {
+    /// What it was measured on, if there are several: only points of one group beat each other.
+    pub group: String,
     /// The sampler in words.
     pub sampler: String,
     /// New tokens in a forward pass.
@@ -35,11 +37,19 @@ pub struct FrontierPoint {
     pub right: f64,
 }
 
-/// Which of the points no other beats: none is at least as good in both and better in one. In the order of `x`.
+impl FrontierPoint {
+    /// The sampler, and what it was measured on.
+    fn name(&self) -> String {
+        let Self { group, sampler, .. } = self;
+        if group.is_empty() { sampler.clone() } else { format!("{group}: {sampler}") }
+    }
+}
+
+/// Which of the points no other of its group beats: none is at least as good in both and better in one. In the order of `x`.
 #[must_use]
 fn find_frontier(points: &[FrontierPoint], x: impl Fn(&FrontierPoint) -> f64) -> Vec<usize> {
     let beats = |a: &FrontierPoint, b: &FrontierPoint| {
-        x(a) >= x(b) && a.right >= b.right && (x(a) > x(b) || a.right > b.right)
+        a.group == b.group && x(a) >= x(b) && a.right >= b.right && (x(a) > x(b) || a.right > b.right)
     };
     let mut best: Vec<usize> =
         (0..points.len()).filter(|at| !points.iter().any(|other| beats(other, &points[*at]))).collect();
@@ -66,20 +76,31 @@ pub fn draw_frontier(title: &str, points: &[FrontierPoint]) -> String {
         y += LINE;
     };
     for (at, point) in points.iter().enumerate() {
-        let FrontierPoint { sampler, tokens_per_pass, ratio, right } = point;
+        let FrontierPoint { tokens_per_pass, ratio, right, .. } = point;
         let [passes, ratio] = [*tokens_per_pass, *ratio].map(format_number);
         let right = format_percent(*right);
         line(
             &format!(
                 "{}  {}: {right}, {passes} tokens a pass, ratio {ratio}",
                 at + 1,
-                escape_markup(sampler)
+                escape_markup(&point.name())
             ),
             "",
         );
     }
-    line("dashed: the same weights token by token; the line joins samplers that no other beats", "soft");
+    line("dashed: the same weights token by token; a line joins samplers that no other beats", "soft");
     svg + "</svg>\n"
+}
+
+/// The groups, each once, in the order of the points.
+fn list_groups(points: &[FrontierPoint]) -> Vec<&str> {
+    let mut groups: Vec<&str> = Vec::new();
+    for point in points {
+        if !groups.contains(&point.group.as_str()) {
+            groups.push(&point.group);
+        }
+    }
+    groups
 }
 
 fn draw_plot(
@@ -121,19 +142,14 @@ fn draw_plot(
         place(1.0)
     );
     let best = find_frontier(points, shown);
-    let mut path = String::new();
-    for (at, number) in best.iter().enumerate() {
-        let point = &points[*number];
-        let _ = write!(
-            path,
-            "{}{:.1} {:.1}",
-            if at == 0 { 'M' } else { 'L' },
-            place(shown(point)),
-            level(point.right)
-        );
-    }
-    if best.len() > 1 {
-        let _ = writeln!(svg, "<path class=\"edge\" d=\"{path}\"/>");
+    for group in list_groups(points) {
+        let best: Vec<&FrontierPoint> =
+            best.iter().map(|at| &points[*at]).filter(|point| point.group == group).collect();
+        let corner = |point: &&FrontierPoint| format!("{:.1} {:.1}", place(shown(point)), level(point.right));
+        if best.len() > 1 {
+            let path = best.iter().map(corner).collect::<Vec<_>>().join("L");
+            let _ = writeln!(svg, "<path class=\"edge\" d=\"M{path}\"/>");
+        }
     }
     for (at, point) in points.iter().enumerate() {
         let class = if best.contains(&at) { "dot best" } else { "dot" };
@@ -141,7 +157,7 @@ fn draw_plot(
         let _ = writeln!(
             svg,
             "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{}</title></circle><text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            escape_markup(&point.sampler),
+            escape_markup(&point.name()),
             x + 6.0,
             y - 5.0,
             at + 1
@@ -154,7 +170,8 @@ mod tests {
     use super::*;
 
     fn point(sampler: &str, tokens_per_pass: f64, right: f64) -> FrontierPoint {
-        FrontierPoint { sampler: sampler.into(), tokens_per_pass, ratio: tokens_per_pass / 2.0, right }
+        let (group, ratio) = (String::new(), tokens_per_pass / 2.0);
+        FrontierPoint { group, sampler: sampler.into(), tokens_per_pass, ratio, right }
     }
 
     #[test]
@@ -168,6 +185,23 @@ mod tests {
         ];
         assert_eq!(find_frontier(&points, |point| point.tokens_per_pass), [1, 4, 2]);
         assert!(find_frontier(&[], |point| point.ratio).is_empty());
+    }
+
+    #[test]
+    fn every_group_has_a_line_of_its_own() {
+        let of = |group: &str, point: FrontierPoint| FrontierPoint { group: group.into(), ..point };
+        let points = [
+            of("easy", point("a", 1.0, 0.9)),
+            of("hard", point("a", 1.0, 0.5)),
+            of("easy", point("b", 2.0, 0.8)),
+            of("hard", point("b", 2.0, 0.4)),
+        ];
+        assert_eq!(find_frontier(&points, |point| point.tokens_per_pass), [0, 1, 2, 3]);
+        let svg = draw_frontier("two", &points);
+        // Two plots of two lines, each with one corner behind its start.
+        let lines: Vec<&str> = svg.lines().filter(|line| line.contains("class=\"edge\"")).collect();
+        assert!(lines.len() == 4 && lines.iter().all(|line| line.matches('L').count() == 1), "{svg}");
+        assert!(svg.contains("2  hard: a: 50.0 %"), "{svg}");
     }
 
     #[test]

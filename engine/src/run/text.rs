@@ -11,8 +11,7 @@ pub trait TextModel: Send + Sync {
     /// What commands have to know of it.
     fn facts(&self) -> &TextModelFacts;
 
-    /// Answers a request. The first answer has the bytes that a `generate` stage with the same request and seed writes, whatever
-    /// the number of samples.
+    /// Answers a request. The first answer has the bytes of a `generate` stage with the same request and seed, however many samples.
     ///
     /// # Errors
     /// A [`Failure`] if the request does not fit the checkpoint, or the device fails.
@@ -29,8 +28,7 @@ pub trait TextModel: Send + Sync {
     /// As [`TextModel::answer`].
     fn measure_twin(&self, request: &TextRequest<'_>, answers: &TextAnswers) -> Result<f64, Failure>;
 
-    /// Answers orders, many at a time, until there are no more. Each gets the bytes that [`TextModel::answer`] gives it, whatever is
-    /// answered beside it.
+    /// Answers orders, many at a time, until there are no more. Each gets the bytes of [`TextModel::answer`], whatever is beside it.
     ///
     /// # Errors
     /// If the device fails. What does not fit the checkpoint is told to who asked for it.
@@ -140,13 +138,13 @@ impl<L: TextListener + ?Sized> TextListener for &mut L {
     }
 }
 
-/// How probable a token of an answer was, given all that stands before it: by the checkpoint's law at temperature 1, before a
+/// How probable a token of an answer was, given what the pass that wrote it saw: by the checkpoint's law at temperature 1, before a
 /// penalty, top-k and top-p, among the tokens that may be written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TokenLaw {
     /// The token that was written.
     pub token: TokenChance,
-    /// Letters of the text that begin in it; a special token has none, because the text leaves it out.
+    /// Letters of the text that are complete with it; a special token has none, because the text leaves it out.
     pub letters: usize,
     /// The most probable tokens in its place, the most probable first; of equal ones the smallest id.
     pub top: Vec<TokenChance>,
@@ -291,6 +289,9 @@ pub trait TextCustomer: Send {
 
 /// Where a checkpoint gets its orders from.
 pub trait TextOrders {
+    /// Whether an order may take what others before it have in common with it.
+    fn are_shared(&self) -> bool;
+
     /// How many answers are written at once from now on.
     fn note_busy(&mut self, _answers: usize) {}
 

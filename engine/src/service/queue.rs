@@ -14,6 +14,8 @@ pub struct OrderQueue {
     changed: Condvar,
     /// Most orders that wait.
     room: usize,
+    /// Whether orders take what earlier ones have in common with them.
+    sharing: bool,
 }
 
 struct QueueState {
@@ -45,7 +47,13 @@ impl OrderQueue {
     #[must_use]
     pub fn new(room: usize) -> Self {
         let state = QueueState { waiting: VecDeque::new(), busy: 0, open: true };
-        Self { state: Mutex::new(state), changed: Condvar::new(), room }
+        Self { state: Mutex::new(state), changed: Condvar::new(), room, sharing: true }
+    }
+
+    /// The same, whose orders take what earlier ones have in common with them, or not.
+    #[must_use]
+    pub fn sharing(self, sharing: bool) -> Self {
+        Self { sharing, ..self }
     }
 
     /// No invariant spans a panic of a customer, so that a poisoned lock is as good as another.
@@ -99,6 +107,10 @@ impl QueueState {
 }
 
 impl TextOrders for &OrderQueue {
+    fn are_shared(&self) -> bool {
+        self.sharing
+    }
+
     fn note_busy(&mut self, answers: usize) {
         self.lock().busy = answers;
     }

@@ -93,16 +93,15 @@ fn shrink_writing(writing: &mut WritingSettings, changes: &mut Changes) {
 pub(super) fn shrink_prompt(prompt: &mut Prompt, changes: &mut Changes) {
     shrink_sampler(&mut prompt.sampler, changes);
     let block = prompt.sampler.block;
-    if let PromptKind::Infill { more, .. } = &mut prompt.kind {
-        for gap in more.iter_mut() {
-            let tokens = prompt.new_tokens.as_mut().expect("gaps have lengths");
-            let removed = gap.tokens - 1;
-            changes.lower("length", &mut gap.tokens, 1);
-            *tokens -= removed;
-        }
-        if !more.is_empty() {
-            return;
-        }
+    if let PromptKind::Infill { more, .. } = &mut prompt.kind
+        && !more.is_empty()
+    {
+        let all = prompt.new_tokens.as_mut().expect("gaps have lengths");
+        let mut first = *all - more.iter().map(|gap| gap.tokens).sum::<usize>();
+        changes.lower("length", &mut first, 1);
+        more.iter_mut().for_each(|gap| changes.lower("length", &mut gap.tokens, 1));
+        *all = first + more.iter().map(|gap| gap.tokens).sum::<usize>();
+        return;
     }
     if let Some(tokens) = &mut prompt.new_tokens {
         let most = shrink_answer(*tokens, block);

@@ -80,6 +80,7 @@ pub(crate) fn parse_request(form: Form, body: &[u8], service: &dyn TextService) 
     let stops = take_stops(&mut fields)?;
     let (stream, usage) = take_stream(&mut fields)?;
     let laws = take_laws(&mut fields, form)?;
+    refuse_with_gaps(&kind, &stops, laws)?;
     let sampler = fields.take_text("sampler")?;
     let settings = fields.take_settings(service.sampler_fields())?;
     // It does not change an answer.
@@ -205,6 +206,24 @@ fn take_laws(fields: &mut Fields, form: Form) -> Result<Option<usize>, Fault> {
         Form::Text => Ok(fields.take_count("logprobs", 0, RANKED)?.map(count)),
         Form::Watch => fields.take_neutral("logprobs", &json!(false)).map(|()| None),
     }
+}
+
+/// Refuses what is said of one text that is written from its beginning to its end, where several gaps are filled.
+fn refuse_with_gaps(kind: &PromptKind, stops: &[String], laws: Option<usize>) -> Result<(), Fault> {
+    if kind.further_gaps().is_empty() {
+        return Ok(());
+    }
+    if !stops.is_empty() {
+        let what = "`stop` ends one text, and several gaps have what stands between them: leave it out, or fill one gap at a time";
+        return Err(Fault::field("stop", what));
+    }
+    if laws.is_some() {
+        return Err(Fault::field(
+            "logprobs",
+            "`logprobs` of several gaps are not told: fill one gap at a time",
+        ));
+    }
+    Ok(())
 }
 
 fn take_stops(fields: &mut Fields) -> Result<Vec<String>, Fault> {

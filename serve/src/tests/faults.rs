@@ -37,6 +37,16 @@ fn what_is_wrong_is_told_and_is_the_fault_of_the_client() {
         ("/v1/completions", r#"{"prompt":"a","temperature":[]}"#.into(), "`temperature` must be a number"),
         ("/v1/completions", r#"{"prompt":"a","temperature":7}"#.into(), "`temperature` must not be 7"),
         ("/v1/completions", r#"{"prompt":"a","suffix":"b"}"#.into(), "needs `max_tokens`"),
+        (
+            "/v1/completions",
+            r#"{"prompt":"a","suffix":["b","c"],"max_tokens":1,"stop":"x"}"#.into(),
+            "`stop` ends one text",
+        ),
+        (
+            "/v1/completions",
+            r#"{"prompt":"a","suffix":["b","c"],"max_tokens":1,"logprobs":1}"#.into(),
+            "`logprobs` of several gaps",
+        ),
         ("/v1/completions", r#"{"prompt":"LONG"}"#.into(), "too long (write less)"),
         ("/v1/completions", r#"{"prompt":"LONG","stream":true}"#.into(), "too long (write less)"),
         ("/v1/chat/completions", r#"{"prompt":"a"}"#.into(), "`messages` is missing"),

@@ -166,26 +166,34 @@ fn a_server_that_stops_lets_answers_end_and_cuts_those_that_take_too_long() {
     }
 }
 
-/// Steps are many, so they do not pile up for somebody who does not read them.
+/// Steps and laws are many, so they do not pile up for somebody who does not read them.
 #[test]
-fn who_watches_and_does_not_read_is_given_up() {
-    let server = Running::start(Limits::USUAL);
-    let mut stream = server.connect();
-    let body = format!(r#"{{"prompt":"{}"}}"#, "word ".repeat(300_000));
-    let length = body.len();
-    let head = format!(
-        "POST /watch HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).unwrap();
-    let end = Instant::now() + Duration::from_secs(20);
-    while server.metric("fmflow_answers{model=\"m\"}") > 0 || server.metric("fmflow_waiting{model=\"m\"}") > 0
-    {
-        assert!(Instant::now() < end, "the answer is given up");
-        std::thread::sleep(Duration::from_millis(20));
+fn who_asks_for_much_and_does_not_read_is_given_up() {
+    let words = "word ".repeat(300_000);
+    for (path, more, what, event) in [
+        ("/watch", "", "steps", "\"step\""),
+        ("/v1/completions", ",\"stream\":true,\"logprobs\":3", "log-probabilities", "\"token_logprobs\""),
+    ] {
+        let server = Running::start(Limits::USUAL);
+        let mut stream = server.connect();
+        let body = format!(r#"{{"prompt":"{words}"{more}}}"#);
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        let busy =
+            || ["answers", "waiting"].map(|what| server.metric(&format!("fmflow_{what}{{model=\"m\"}}")));
+        while busy() != [0, 0] {
+            assert!(Instant::now() < end, "the answer is given up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut found = String::new();
+        stream.read_to_string(&mut found).unwrap();
+        let told = format!("the client reads too slowly: 1024 {what} wait for it");
+        assert!(found.contains(&told), "{}", found.len());
+        assert!(found.matches(event).count() < 300_000);
+        server.settle();
     }
-    let mut found = String::new();
-    stream.read_to_string(&mut found).unwrap();
-    assert!(found.contains("the client reads too slowly: 1024 steps wait for it"), "{}", found.len());
-    assert!(found.matches("\"step\"").count() < 300_000);
-    server.settle();
 }

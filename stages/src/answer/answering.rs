@@ -118,7 +118,7 @@ fn answer_aloud(
     let mut listening = Listening::new(tokenizer, request, ends.clone(), &mut *listener);
     let mut completion = complete_watched(model, (0, request), &prompt.sampler, seed, &mut listening)?;
     let text = write_text(model, prompt, &completion)?;
-    let stopped = listening.finish(completion.until_end(&ends).len(), &text).map_err(stage_failure)?;
+    let stopped = listening.finish(completion.until_end(&ends), &text).map_err(stage_failure)?;
     drop(listening);
     if let Some(settled) = stopped {
         completion.tokens.truncate(settled);

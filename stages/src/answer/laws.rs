@@ -11,6 +11,8 @@ pub(super) struct Laws {
     /// By the place in the answer.
     found: Vec<Option<RankedLaw>>,
     told: usize,
+    /// Letters that were complete with the last token that was told.
+    letters: usize,
 }
 
 impl Laws {
@@ -22,38 +24,42 @@ impl Laws {
         self.found[place] = Some(law);
     }
 
-    /// The laws of the first `end` tokens that were not told before.
+    /// The laws of the first tokens of the answer, as far as they were not told before.
     ///
     /// # Errors
     /// If a token cannot be decoded.
     pub(super) fn take(
         &mut self,
-        end: usize,
+        tokens: &[u32],
         tokenizer: &Tokenizer,
     ) -> Result<Vec<TokenLaw>, TokenizerError> {
-        let end = end.min(self.found.len());
+        let end = tokens.len().min(self.found.len());
         let new = self.told.min(end)..end;
         self.told = self.told.max(end);
-        self.found[new].iter_mut().filter_map(Option::take).map(|law| spell_law(&law, tokenizer)).collect()
+        let mut told = Vec::new();
+        for place in new {
+            let Some(law) = self.found[place].take() else { continue };
+            // What a token adds to a text depends on those before it: only the text as a whole tells its letters.
+            let text = tokenizer.decode(&tokens[..=place], false)?;
+            let before = self.letters;
+            self.letters = before.max(text.trim_end_matches('\u{fffd}').chars().count());
+            let behind = place.checked_sub(1).map(|before| tokens[before]);
+            told.push(spell_law(&law, behind, self.letters - before, tokenizer)?);
+        }
+        Ok(told)
     }
 }
 
-fn spell_law(law: &RankedLaw, tokenizer: &Tokenizer) -> Result<TokenLaw, TokenizerError> {
-    let token = spell_chance((law.token, law.log_probability), tokenizer)?;
-    let begins = |byte: &&u8| (**byte & 0b1100_0000) != 0b1000_0000;
-    let letters = match &token.bytes {
-        _ if tokenizer.is_special(law.token) => 0,
-        Some(bytes) => bytes.iter().filter(begins).count(),
-        None => token.text.chars().count(),
-    };
-    let top = law.top.iter().map(|chance| spell_chance(*chance, tokenizer)).collect::<Result<_, _>>()?;
-    Ok(TokenLaw { token, letters, top })
-}
-
-fn spell_chance(
-    (id, log_probability): (u32, f64),
+fn spell_law(
+    law: &RankedLaw,
+    behind: Option<u32>,
+    letters: usize,
     tokenizer: &Tokenizer,
-) -> Result<TokenChance, TokenizerError> {
-    let (text, bytes) = (tokenizer.decode(&[id], true)?, tokenizer.token_bytes(id)?);
-    Ok(TokenChance { id, text, bytes, log_probability })
+) -> Result<TokenLaw, TokenizerError> {
+    let spell = |(id, log_probability): (u32, f64)| {
+        let (text, bytes) = tokenizer.spell(behind, id)?;
+        Ok(TokenChance { id, text, bytes, log_probability })
+    };
+    let top = law.top.iter().map(|chance| spell(*chance)).collect::<Result<_, _>>()?;
+    Ok(TokenLaw { token: spell((law.token, law.log_probability))?, letters, top })
 }

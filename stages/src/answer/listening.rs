@@ -42,25 +42,25 @@ impl<'a, L: TextListener> Listening<'a, L> {
         Self { tokenizer, start, late, ends, listener, heard, settled, stopped, failed, seen, passes, laws }
     }
 
-    /// Tells the rest of the finished `text` of `count` tokens; returns how many tokens were settled if the listener stopped before the end.
+    /// Tells the rest of the finished `text` of these tokens; returns how many tokens were settled if the listener stopped before the end.
     ///
     /// # Errors
     /// If tokens could not be decoded.
-    pub(super) fn finish(&mut self, count: usize, text: &str) -> Result<Option<usize>, TokenizerError> {
+    pub(super) fn finish(&mut self, tokens: &[u32], text: &str) -> Result<Option<usize>, TokenizerError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
         if self.stopped {
             return Ok(Some(self.settled));
         }
-        self.weigh(count)?;
+        self.weigh(tokens)?;
         self.hear(text);
         Ok(None)
     }
 
-    /// Tells how probable the first `end` tokens were, as far as that was not told.
-    fn weigh(&mut self, end: usize) -> Result<(), TokenizerError> {
-        let laws = self.laws.take(end, self.tokenizer)?;
+    /// Tells how probable the first tokens of the answer were, as far as that was not told.
+    fn weigh(&mut self, tokens: &[u32]) -> Result<(), TokenizerError> {
+        let laws = self.laws.take(tokens, self.tokenizer)?;
         if !laws.is_empty() {
             self.listener.weigh(laws);
         }
@@ -133,8 +133,8 @@ impl<L: TextListener> Onlooker for Listening<'_, L> {
             return;
         }
         let text = &answer[..answer.iter().position(|t| self.ends.contains(t)).unwrap_or(answer.len())];
-        let count = text.len();
-        match self.tokenizer.decode(text, false).and_then(|text| self.weigh(count).map(|()| text)) {
+        let found = self.tokenizer.decode(text, false).and_then(|heard| self.weigh(text).map(|()| heard));
+        match found {
             // The bytes of a letter may be in tokens that are still to come.
             Ok(text) => self.hear(text.trim_end_matches('\u{fffd}')),
             Err(error) => self.failed = self.failed.take().or(Some(error)),

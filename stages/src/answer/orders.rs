@@ -56,7 +56,7 @@ impl TextListener for Delivery {
 /// Who looks on while an answer is written.
 enum Watcher<'a> {
     /// Hears it.
-    Listening(Listening<'a, Delivery>),
+    Listening(Box<Listening<'a, Delivery>>),
     /// Compares it with others.
     Trial(Trial),
 }
@@ -64,14 +64,14 @@ enum Watcher<'a> {
 impl<'a> Watcher<'a> {
     fn onlooker(&mut self) -> &mut dyn Onlooker {
         match self {
-            Self::Listening(listening) => listening,
+            Self::Listening(listening) => &mut **listening,
             Self::Trial(trial) => trial,
         }
     }
 
     fn seen(&self) -> &dyn Onlooker {
         match self {
-            Self::Listening(listening) => listening,
+            Self::Listening(listening) => &**listening,
             Self::Trial(trial) => trial,
         }
     }
@@ -118,7 +118,7 @@ type Work<'a> = Together<'a, Watcher<'a>>;
 /// # Errors
 /// If the device fails.
 pub(super) fn take_orders(model: &Model, orders: &mut dyn TextOrders) -> Result<(), Failure> {
-    let mut work = Work::new(model);
+    let mut work = if orders.are_shared() { Work::new(model) } else { Work::apart(model) };
     loop {
         while let Some(order) = orders.next_order(BATCH.saturating_sub(work.len()), work.len() == 0) {
             // Reading a text takes time, and one that is refused takes no place: those at work go on between two of them.
@@ -185,7 +185,7 @@ fn listen<'a>(
     let tokenizer = model.tokenizer().expect("a checkpoint that is open for text has a tokenizer");
     let delivery = Delivery { customer: customer.clone(), sample, prompt: prompt.clone() };
     let listening = Listening::new(tokenizer, request, list_ends(model, prompt), delivery);
-    ((sample as u64, request.clone()), Watcher::Listening(listening))
+    ((sample as u64, request.clone()), Watcher::Listening(Box::new(listening)))
 }
 
 /// A request for each length of a gap, from `shortest` to that of `request`. They have the numbers of a request that is answered alone.
@@ -225,9 +225,9 @@ fn finish(
     mut completion: Completion,
 ) -> Result<TextAnswer, Failure> {
     let prompt = listening.listener().prompt.clone();
-    let count = completion.until_end(&list_ends(model, &prompt)).len();
     let text = write_text(model, &prompt, &completion)?;
-    let stopped = listening.finish(count, &text).map_err(stage_failure)?;
+    let tokens = completion.until_end(&list_ends(model, &prompt));
+    let stopped = listening.finish(tokens, &text).map_err(stage_failure)?;
     if let Some(settled) = stopped {
         completion.tokens.truncate(settled);
     }

@@ -21,8 +21,8 @@ pub(crate) struct Together<'a, O> {
     lanes: Vec<Lane<'a, O>>,
     /// Number of the next row.
     next: u64,
-    /// Beginnings of texts that requests share.
-    prefixes: Rc<RefCell<PrefixStore>>,
+    /// Beginnings of texts that requests share, if they do.
+    prefixes: Option<Rc<RefCell<PrefixStore>>>,
 }
 
 /// Requests that one forward pass serves: under the same attention, all with a cache or all without.
@@ -58,16 +58,21 @@ impl<'a, O: Onlooker> Together<'a, O> {
         Self::with_prefixes(model, PREFIX_BYTES)
     }
 
+    /// As [`Self::new`], without anything that requests share: how long one takes tells nothing of others.
+    pub(crate) fn apart(model: &'a Model) -> Self {
+        Self { prefixes: None, ..Self::new(model) }
+    }
+
     /// As [`Self::new`], with so many bytes for the beginnings of texts.
     pub(super) fn with_prefixes(model: &'a Model, bytes: usize) -> Self {
         let prefixes = PrefixStore::new(bytes, KeyValueCache::count_bytes(model.backbone.config()));
-        Self { model, lanes: Vec::new(), next: 0, prefixes: Rc::new(RefCell::new(prefixes)) }
+        Self { model, lanes: Vec::new(), next: 0, prefixes: Some(Rc::new(RefCell::new(prefixes))) }
     }
 
     /// The beginnings of texts that requests share.
     #[cfg(test)]
     pub(super) fn prefixes(&self) -> std::cell::Ref<'_, PrefixStore> {
-        self.prefixes.borrow()
+        self.prefixes.as_ref().expect("the requests of a test share").borrow()
     }
 
     /// Requests at work.
@@ -105,7 +110,11 @@ impl<'a, O: Onlooker> Together<'a, O> {
         let known = self.lanes.iter().position(|lane| (lane.causal, lane.cache) == (causal, cache));
         let place = known.unwrap_or(self.lanes.len());
         if known.is_none() {
-            let posterior = open_posterior(self.model, sampler)?.sharing(self.prefixes.clone());
+            let posterior = open_posterior(self.model, sampler)?;
+            let posterior = match &self.prefixes {
+                Some(prefixes) => posterior.sharing(prefixes.clone()),
+                None => posterior,
+            };
             let token_bytes = KeyValueCache::count_bytes(self.model.backbone.config());
             self.lanes.push(Lane { causal, cache, posterior, rows: Vec::new(), token_bytes });
         }

@@ -47,10 +47,16 @@ impl ExactScores {
     }
 }
 
+/// The checkpoint, the sampler where several are compared, and the dataset.
+type AnswerNames<'a> = (&'a str, Option<&'a str>, &'a str);
+
 /// One line of `answers.jsonl`, for people who investigate wrong answers.
 #[derive(Serialize)]
 struct ExactAnswer<'a> {
     checkpoint: &'a str,
+    /// Where several are compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampler: Option<&'a str>,
     dataset: &'a str,
     group: &'a str,
     #[serde(skip_serializing_if = "<[Message]>::is_empty")]
@@ -75,7 +81,7 @@ pub(crate) fn score_exact_match(
     let questions = AskedQuestions::open(job, item, model)?;
     let work = (job.seed, count_threads(job));
     let found = complete_requests(model, &questions.requests(), &item.sampler, work.0, work.1)?;
-    questions.score((name, &item.dataset), model, found.completions, answers)
+    questions.score((name, None, &item.dataset), model, found.completions, answers)
 }
 
 /// How fast questions were answered, in one batch after the other.
@@ -112,7 +118,8 @@ pub(crate) fn measure_exact_match(
         found.completions.iter().map(|completion| completion.generated(&ends)).collect();
     let twin = measure_twins(model, (&requests, &lengths), &item.sampler, job.seed)?;
     let speed = MeasuredSpeed { seconds: found.seconds, twin };
-    Ok((questions.score((name, &item.dataset), model, found.completions, answers)?, speed))
+    let names = (name, Some(item.sampler.name.as_str()), item.dataset.as_str());
+    Ok((questions.score(names, model, found.completions, answers)?, speed))
 }
 
 /// Held-out conversations, as a checkpoint is asked them.
@@ -139,7 +146,7 @@ impl AskedQuestions {
     /// Compares completions of [`Self::requests`] with the data's answers. Appends a line to `answers` for each.
     fn score(
         &self,
-        (name, dataset): (&str, &str),
+        names: AnswerNames<'_>,
         model: &Model,
         completions: Vec<Completion>,
         answers: &mut Vec<String>,
@@ -153,8 +160,7 @@ impl AskedQuestions {
                 continue;
             }
             let completion = found.next().expect("every question that was asked has a completion");
-            let answer =
-                ExactAnswer::from_completion(chat, &completion, (name, dataset), (model, &self.tokenizer))?;
+            let answer = ExactAnswer::from_completion(chat, &completion, names, (model, &self.tokenizer))?;
             scores.add(&chat.group, answer.passed, answer.given.is_empty());
             scores.tokens += completion.generated(&model.ends());
             scores.passes += completion.passes;
@@ -168,14 +174,14 @@ impl<'a> ExactAnswer<'a> {
     fn from_completion(
         chat: &'a Chat,
         completion: &Completion,
-        (checkpoint, dataset): (&'a str, &'a str),
+        (checkpoint, sampler, dataset): AnswerNames<'a>,
         (model, tokenizer): (&Model, &Tokenizer),
     ) -> Result<Self, Failure> {
         let given = tokenizer.decode(completion.until_end(&model.ends()), false).map_err(stage_failure)?;
         let passed = given == chat.answer
             || given == chat::decode_expected_answer(tokenizer, chat).map_err(stage_failure)?;
         let Chat { before, prompt, after, answer: expected, group } = chat;
-        Ok(Self { checkpoint, dataset, group, before, prompt, after, expected, given, passed })
+        Ok(Self { checkpoint, sampler, dataset, group, before, prompt, after, expected, given, passed })
     }
 }
 

@@ -4,17 +4,20 @@
 use std::iter;
 
 use fmflow_grade::problem::Layout;
+use serde_json::json;
 
 use crate::check::lint::lineage::Lineages;
 use crate::check::lint::sampler_paths::number_requests;
 
+use crate::pipeline::config::sample::{ExactMatch, FrontierConfig};
 use crate::pipeline::config::train::Objective;
 use crate::pipeline::config::{
     AttentionSchedule, BlockPhase, EvaluateConfig, GenerateConfig, Sampler, StageConfig, TrainConfig,
 };
 use crate::pipeline::config::{EndOfTurn, Packing, RowsConfig};
-use crate::pipeline::field_path::{FieldPath, evaluate, generate, rows, train};
+use crate::pipeline::field_path::{FieldPath, evaluate, frontier, generate, rows, train};
 use crate::pipeline::origins::ContractFact;
+use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{FieldValue, Stage};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::display::count_noun;
@@ -205,6 +208,25 @@ pub(super) fn check_sampler_blocks(
         diagnostic,
         format!("trained last on blocks of {}", count_noun(size, "token")),
     ));
+}
+
+/// As [`check_sampler_blocks`], of the sizes that a frontier puts in the place of each sampler's own.
+pub(super) fn check_frontier_blocks(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    config: &FrontierConfig,
+    sink: &mut Sink,
+) {
+    let named = config.declared.checkpoints.iter().map(|name| InputRole::Checkpoint(name.clone()));
+    let Some(checkpoint) = named.filter_map(|role| lineages.input(stage, &role)).next() else { return };
+    let fields = (0..).map_while(|at| stage.field(frontier::NTH_BLOCK.nth(at)));
+    for field in fields {
+        let uses = |point: &&ExactMatch| field.value == json!(point.sampler.block);
+        // One report for each size, however many samplers get it.
+        if let Some(point) = config.points.iter().find(uses) {
+            check_sampler_blocks(lineages, checkpoint, &point.sampler, &field.span, sink);
+        }
+    }
 }
 
 /// Reports gaps that a checkpoint trained in blocks fills without seeing what follows them.

@@ -16,6 +16,17 @@ use crate::error::{Error, Result};
 /// Lets the terminal mark what is pasted, and no longer.
 const BRACKETED_PASTE: [&str; 2] = ["\x1b[?2004h", "\x1b[?2004l"];
 
+/// What was read where a line is expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ReadLine {
+    /// The line without its end.
+    Text(String),
+    /// What was typed was given up (Ctrl-C).
+    Dropped,
+    /// Nothing more comes (Ctrl-D).
+    End,
+}
+
 /// Edits messages at a terminal.
 #[derive(Default)]
 pub(super) struct LineEditor {
@@ -29,11 +40,11 @@ impl LineEditor {
         fits.then(Self::default)
     }
 
-    /// The next message; `None` at the end (Ctrl-D). Ctrl-C gives up what was typed.
+    /// The next line.
     ///
     /// # Errors
     /// If the terminal cannot be read or set.
-    pub(super) fn read(&mut self, output: Output) -> Result<Option<String>> {
+    pub(super) fn read(&mut self, output: Output) -> Result<ReadLine> {
         let mode = RawMode::enter(output).map_err(Error::io("set", Path::new("the terminal")))?;
         let mut rows = DrawnRows::default();
         loop {
@@ -42,7 +53,7 @@ impl LineEditor {
                 read_key(&mut Unbuffered(&mode.stdin)).map_err(Error::io("read", Path::new("stdin")))?;
             let Some(key) = key else {
                 output.draw(&rows.leave());
-                return Ok(None);
+                return Ok(ReadLine::End);
             };
             match self.line.press(key) {
                 Typed::Changed => {}
@@ -50,14 +61,17 @@ impl LineEditor {
                     rows = DrawnRows::default();
                     output.draw("\x1b[H\x1b[2J");
                 }
-                Typed::Dropped => output.draw(&rows.leave()),
+                Typed::Dropped => {
+                    output.draw(&rows.leave());
+                    return Ok(ReadLine::Dropped);
+                }
                 Typed::Closed => {
                     output.draw(&rows.leave());
-                    return Ok(None);
+                    return Ok(ReadLine::End);
                 }
                 Typed::Taken(text) => {
                     output.draw(&rows.leave());
-                    return Ok(Some(text));
+                    return Ok(ReadLine::Text(text));
                 }
             }
         }

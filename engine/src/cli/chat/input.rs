@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
 
-use super::editor::LineEditor;
+use super::editor::{LineEditor, ReadLine};
 use crate::cli::output::Output;
 use crate::error::{Error, Result};
 
@@ -36,7 +36,7 @@ impl ChatInput {
         if let Some(editor) = &mut self.editor {
             let output = self.output;
             return read_message(&mut |room| match editor.read(output)? {
-                Some(line) if line.len() > room => Err(too_long()),
+                ReadLine::Text(line) if line.len() > room => Err(too_long()),
                 line => Ok(line),
             });
         }
@@ -49,17 +49,26 @@ impl ChatInput {
 }
 
 /// A message of lines; `next` reads one of at most so many bytes.
-fn read_message(next: &mut dyn FnMut(usize) -> Result<Option<String>>) -> Result<Option<String>> {
+fn read_message(next: &mut dyn FnMut(usize) -> Result<ReadLine>) -> Result<Option<String>> {
     let (mut message, mut fenced, mut begun) = (String::new(), false, false);
     loop {
-        let Some(line) = next(MESSAGE_BYTES.saturating_sub(message.len()))? else {
-            return match (begun, fenced) {
-                (false, _) => Ok(None),
-                (true, false) => Ok(Some(message)),
-                (true, true) => {
-                    Err(refused("a message of several lines does not end", "end it with a line of `\"\"\"`"))
-                }
-            };
+        let line = match next(MESSAGE_BYTES.saturating_sub(message.len()))? {
+            ReadLine::Text(line) => line,
+            ReadLine::Dropped => {
+                // The lines before it are those of the same message.
+                (message, fenced, begun) = (String::new(), false, false);
+                continue;
+            }
+            ReadLine::End => {
+                return match (begun, fenced) {
+                    (false, _) => Ok(None),
+                    (true, false) => Ok(Some(message)),
+                    (true, true) => Err(refused(
+                        "a message of several lines does not end",
+                        "end it with a line of `\"\"\"`",
+                    )),
+                };
+            }
         };
         match (fenced, line.trim() == FENCE) {
             (true, true) => return Ok(Some(message.strip_suffix('\n').unwrap_or(&message).to_owned())),
@@ -74,8 +83,8 @@ fn read_message(next: &mut dyn FnMut(usize) -> Result<Option<String>>) -> Result
     }
 }
 
-/// A line of at most `room` bytes without its end; `None` at the end of the source.
-fn read_line(source: &mut dyn BufRead, room: usize) -> Result<Option<String>> {
+/// A line of at most `room` bytes without its end.
+fn read_line(source: &mut dyn BufRead, room: usize) -> Result<ReadLine> {
     let mut line = Vec::new();
     let read = Read::take(source, room as u64 + 1).read_until(b'\n', &mut line);
     let count = read.map_err(Error::io("read", Path::new("stdin")))?;
@@ -83,12 +92,12 @@ fn read_line(source: &mut dyn BufRead, room: usize) -> Result<Option<String>> {
         return Err(too_long());
     }
     if count == 0 {
-        return Ok(None);
+        return Ok(ReadLine::End);
     }
     let line = String::from_utf8(line)
         .map_err(|_| refused("a message is not UTF-8", "convert the messages to UTF-8"))?;
     let line = line.strip_suffix('\n').unwrap_or(&line);
-    Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+    Ok(ReadLine::Text(line.strip_suffix('\r').unwrap_or(line).to_owned()))
 }
 
 fn too_long() -> Error {
@@ -118,6 +127,18 @@ mod tests {
         assert_eq!(read_all(b"a\\"), ["a\n"]);
         assert!(read_all(b"").is_empty());
         assert!(read_message(&mut |room| read_line(&mut &b"\xff\n"[..], room)).is_err());
+    }
+
+    #[test]
+    fn who_gives_up_a_line_gives_up_its_message() {
+        let text = |line: &str| ReadLine::Text(line.to_owned());
+        for begun in ["\"\"\"", "a\\"] {
+            let lines = [text(begun), text("b\\"), ReadLine::Dropped, text("c"), ReadLine::End];
+            let mut lines = lines.into_iter();
+            let mut next = |_: usize| Ok(lines.next().unwrap());
+            assert_eq!(read_message(&mut next).unwrap().as_deref(), Some("c"));
+            assert_eq!(read_message(&mut next).unwrap(), None);
+        }
     }
 
     #[test]

@@ -107,14 +107,21 @@ fn read_letter(first: u8, source: &mut dyn Read) -> io::Result<Key> {
     Ok(Key::Letter(letter.unwrap_or(char::REPLACEMENT_CHARACTER)))
 }
 
-/// A key that the terminal sends as a sequence behind the byte of Escape.
+/// A key that the terminal sends as a sequence behind the byte of Escape. Escape itself sends that byte alone: then the next key ends it.
 fn read_escaped(source: &mut dyn Read) -> io::Result<Option<Key>> {
-    let Some(byte) = read_byte(source)? else { return Ok(None) };
+    let Some(mut byte) = read_byte(source)? else { return Ok(None) };
+    while byte == 0x1b {
+        let Some(next) = read_byte(source)? else { return Ok(None) };
+        byte = next;
+    }
     Ok(Some(match byte {
         b'[' | b'O' => {
             let mut sequence = String::new();
             while sequence.len() < SEQUENCE_BYTES {
                 let Some(byte) = read_byte(source)? else { return Ok(None) };
+                if let Some(key) = find_signal(byte) {
+                    return Ok(Some(key));
+                }
                 sequence.push(char::from(byte));
                 if (0x40..0x7f).contains(&byte) {
                     break;
@@ -129,8 +136,17 @@ fn read_escaped(source: &mut dyn Read) -> io::Result<Option<Key>> {
         b'b' => Key::WordLeft,
         b'f' => Key::WordRight,
         0x08 | 0x7f => Key::EraseWord,
-        _ => Key::Unknown,
+        other => find_signal(other).unwrap_or(Key::Unknown),
     }))
+}
+
+/// Ctrl-C and Ctrl-D, which are parts of no sequence.
+fn find_signal(byte: u8) -> Option<Key> {
+    match byte {
+        0x03 => Some(Key::Interrupt),
+        0x04 => Some(Key::Close),
+        _ => None,
+    }
 }
 
 fn find_named(sequence: &str) -> Key {
@@ -148,12 +164,18 @@ fn find_named(sequence: &str) -> Key {
     }
 }
 
+/// What is pasted, to its end: none of it is a key. Of more than a message may have, one byte too many is kept, so that it is refused.
 fn read_pasted(source: &mut dyn Read) -> io::Result<Key> {
-    let mut bytes = Vec::new();
-    while !bytes.ends_with(PASTE.1) {
-        match read_byte(source)? {
-            Some(byte) if bytes.len() < super::input::MESSAGE_BYTES => bytes.push(byte),
-            _ => break,
+    let (mut bytes, most) = (Vec::new(), super::input::MESSAGE_BYTES + PASTE.1.len() + 1);
+    let mut end: Vec<u8> = Vec::new();
+    while end != PASTE.1 {
+        let Some(byte) = read_byte(source)? else { break };
+        end.push(byte);
+        if end.len() > PASTE.1.len() {
+            end.remove(0);
+        }
+        if bytes.len() < most {
+            bytes.push(byte);
         }
     }
     let text = String::from_utf8_lossy(bytes.strip_suffix(PASTE.1).unwrap_or(&bytes)).into_owned();
@@ -196,5 +218,15 @@ mod tests {
         let pasted = read_all(b"\x1b[200~two\r\nlines\r\x03\x1b[201~x");
         assert_eq!(pasted, [Key::Pasted("two\nlines\n\u{3}".into()), Key::Letter('x')]);
         assert_eq!(read_all(b"\x1b[200~cut"), [Key::Pasted("cut".into())]);
+        // Too much for a message stays so, and no rest of it is typed.
+        let most = super::super::input::MESSAGE_BYTES;
+        let long = [b"\x1b[200~", vec![b'x'; most + 99].as_slice(), b"\x03\x1b[201~y"].concat();
+        let found = read_all(&long);
+        assert!(matches!(&found[..], [Key::Pasted(text), Key::Letter('y')] if text.len() > most));
+    }
+
+    #[test]
+    fn escape_swallows_no_signal() {
+        assert_eq!(read_all(b"\x1b\x03\x1b[\x04\x1b\x1b[A"), [Key::Interrupt, Key::Close, Key::Up]);
     }
 }

@@ -25,6 +25,9 @@ const MOST_PASSES: usize = 16_384;
 /// Most lengths of gaps that are written for one request.
 const MOST_LENGTHS: usize = 64;
 
+/// Most tokens whose probability is told for one request: those of all answers, each with the most probable ones in its place.
+const MOST_CHANCES: usize = 1 << 17;
+
 /// Most requests of which is remembered what the language says of them.
 const REMEMBERED: usize = 256;
 
@@ -40,11 +43,11 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    /// A counter for checkpoints with their names. In each queue `room` requests may wait.
+    /// A counter for checkpoints with their names. In each queue `room` requests may wait, and they share what they have in common or not.
     pub(super) fn new(
         checkpoints: &[(String, OpenCheckpoint)],
         sampler: Option<SamplerWords>,
-        room: usize,
+        (room, sharing): (usize, bool),
     ) -> Self {
         let choose = |checkpoint: &OpenCheckpoint| {
             sampler.clone().unwrap_or_else(|| SamplerWords::default_for(checkpoint.model.facts()))
@@ -61,7 +64,7 @@ impl Counter {
         Self {
             models: checkpoints.iter().map(model).collect(),
             places: checkpoints.iter().map(place).collect(),
-            queues: checkpoints.iter().map(|_| Arc::new(OrderQueue::new(room))).collect(),
+            queues: checkpoints.iter().map(|_| Arc::new(OrderQueue::new(room).sharing(sharing))).collect(),
             fields: list_sampler_fields(),
             known: Mutex::default(),
         }
@@ -167,8 +170,10 @@ impl TextService for Counter {
         let prompt = self.read_prompt(&request).map_err(|fault| Refusal::Invalid { message: say(fault) })?;
         refuse_many_passes(&prompt, self.models[request.model].facts.context)?;
         refuse_many_lengths(&prompt, request.samples)?;
-        if request.laws.is_some() {
-            refuse_without_law(&prompt, self.models[request.model].facts.block)?;
+        if let Some(top) = request.laws {
+            let facts = &self.models[request.model].facts;
+            refuse_without_law(&prompt, facts.block)?;
+            refuse_many_chances(&prompt, facts.context, (request.samples, top))?;
         }
         if !(1..=MOST_SAMPLES).contains(&request.samples) {
             let message = format!("{} answers; a request has from 1 to {MOST_SAMPLES}", request.samples);
@@ -218,6 +223,24 @@ fn refuse_many_lengths(prompt: &Prompt, samples: usize) -> std::result::Result<(
     Err(Refusal::Invalid { message })
 }
 
+/// Refuses to tell more probabilities than [`MOST_CHANCES`]: they are kept until all answers are there.
+fn refuse_many_chances(
+    prompt: &Prompt,
+    context: usize,
+    (samples, top): (usize, usize),
+) -> std::result::Result<(), Refusal> {
+    let tokens = prompt.new_tokens.unwrap_or(context).min(context);
+    let all = tokens.saturating_mul(samples).saturating_mul(top + 1);
+    if all <= MOST_CHANCES {
+        return Ok(());
+    }
+    let message = format!(
+        "`logprobs` of {samples} times {tokens} tokens, each with {top} others, are {all}, and a server tells at most {MOST_CHANCES} for a \
+         request: ask for fewer answers, tokens or others"
+    );
+    Err(Refusal::Invalid { message })
+}
+
 /// Refuses to tell log-probabilities of a sampler that has no law of each token. The checkpoint was trained in blocks of `own` tokens.
 fn refuse_without_law(prompt: &Prompt, own: Option<usize>) -> std::result::Result<(), Refusal> {
     if prompt.sampler.has_token_law(own) && prompt.shortest.is_none() {
@@ -227,8 +250,8 @@ fn refuse_without_law(prompt: &Prompt, own: Option<usize>) -> std::result::Resul
         let message = "`logprobs` of a gap whose length the model chooses are not told: ask for one length";
         return Err(Refusal::Invalid { message: message.to_owned() });
     }
-    let message = "`logprobs` are those of a law of each token given the text before it, and this sampler has none: it writes several \
-                   tokens at once, or rewrites them. Ask for the sampler `autoregressive` or `speculative`, or for `block` 1 with \
+    let message = "`logprobs` are those of a law by which each token is drawn after those before it, and this sampler has none: it writes \
+                   several tokens at once, or rewrites them. Ask for the sampler `autoregressive` or `speculative`, or for `block` 1 with \
                    one that reveals masks; `/watch` tells how probable each token was in the pass that wrote it";
     Err(Refusal::Invalid { message: message.to_owned() })
 }
@@ -245,5 +268,36 @@ fn say(fault: PromptFault) -> String {
             let say = |finding: crate::text::diagnostic::Diagnostic| with_help(finding.message, finding.help);
             findings.into_iter().map(say).collect::<Vec<_>>().join("; ")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::config::{FilterOrder, Sampler, SamplerCache};
+
+    #[test]
+    fn no_request_is_told_more_probabilities_than_fit() {
+        let sampler = Sampler {
+            name: "next".into(),
+            kind: SamplerKind::Autoregressive,
+            temperature: 0.0,
+            top_k: None,
+            top_p: None,
+            order: FilterOrder::TopKFirst,
+            block: None,
+            repetition_penalty: 1.0,
+            cache: SamplerCache::None,
+        };
+        let kind = PromptKind::Text("x".into());
+        let prompt =
+            |new_tokens| Prompt { kind: kind.clone(), sampler: sampler.clone(), new_tokens, shortest: None };
+        let refused = |new_tokens, samples, top| {
+            refuse_many_chances(&prompt(new_tokens), 40_960, (samples, top)).is_err()
+        };
+        assert!(!refused(Some(MOST_CHANCES / 64), 16, 3) && refused(Some(MOST_CHANCES / 64 + 1), 16, 3));
+        assert!(!refused(None, 1, 0) && refused(None, 1, 20), "without a length it is the context");
+        assert!(refused(Some(usize::MAX), 16, 20), "no product overflows");
+        assert!(!refused(Some(usize::MAX), 1, 0), "an answer has at most the context");
     }
 }

@@ -1,10 +1,11 @@
 //! Decodes the stage that measures samplers side by side.
 
 use super::Decoder;
-use crate::language::record::Record;
+use crate::language::record::{Leaf, Record};
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::sample::{EvaluateConfig, ExactMatch, FrontierConfig};
 use crate::pipeline::config::{Sampler, SamplerKind};
+use crate::text::diagnostic::{Code, Diagnostic};
 
 impl Decoder<'_> {
     pub(super) fn frontier(&mut self, record: &Record) -> Option<FrontierConfig> {
@@ -15,7 +16,13 @@ impl Decoder<'_> {
             exact_match.push(self.exact_match(record, child)?);
         }
         let (thresholds, blocks) = (list_thresholds(record), list_blocks(record));
-        let points = exact_match.iter().flat_map(|one| expand(one, &thresholds, &blocks)).collect();
+        ["thresholds", "blocks"].iter().for_each(|name| self.refuse_repeated_values(record, name));
+        let mut points = Vec::new();
+        for (one, child) in exact_match.iter().zip(record.children("exact-match")) {
+            let own = expand(one, &thresholds, &blocks);
+            self.refuse_repeated_points(&points, &own, child);
+            points.extend(own);
+        }
         let declared = EvaluateConfig {
             checkpoints,
             held_out: Vec::new(),
@@ -25,6 +32,38 @@ impl Decoder<'_> {
             unsafe_no_sandbox: false,
         };
         Some(FrontierConfig { declared, points })
+    }
+
+    /// Refuses measurements with one name: the scores of the second would replace those of the first.
+    fn refuse_repeated_points(&mut self, before: &[ExactMatch], own: &[ExactMatch], child: &Record) {
+        let same =
+            |a: &ExactMatch, b: &ExactMatch| a.dataset == b.dataset && a.sampler.name == b.sampler.name;
+        let Some(twice) = own.iter().find(|point| before.iter().any(|other| same(other, point))) else {
+            return;
+        };
+        let (sampler, dataset) = (&twice.sampler.name, &twice.dataset);
+        let message = format!("one `frontier` measures sampler `{sampler}` on dataset `{dataset}` twice");
+        self.sink.push(
+            Diagnostic::new(Code::DuplicateNode, message)
+                .at(&child.span, "its scores would have the names of the first")
+                .help("remove it"),
+        );
+    }
+
+    /// Refuses a threshold or a size of a block that is written twice.
+    fn refuse_repeated_values(&mut self, record: &Record, name: &str) {
+        let leaves: Vec<&Leaf> =
+            record.child(name).into_iter().flat_map(|child| child.all("value")).collect();
+        for (at, leaf) in leaves.iter().enumerate() {
+            if let Some(first) = leaves[..at].iter().find(|first| first.value == leaf.value) {
+                self.sink.push(
+                    Diagnostic::new(Code::DuplicateNode, format!("`{name}` has a value twice"))
+                        .at(&leaf.span, "its scores would have the names of the first")
+                        .also(&first.span, "the first")
+                        .help("remove it"),
+                );
+            }
+        }
     }
 }
 

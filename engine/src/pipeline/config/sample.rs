@@ -56,8 +56,9 @@ impl Sampler {
         }
     }
 
-    /// Whether every token is drawn once, by a law given the text before it: from left to right, or in blocks of one token. `own` is
-    /// the size of the blocks that the checkpoint was trained in.
+    /// Whether every token is drawn once, by a law of its own, after all before it: from left to right, or in blocks of one token. A pass
+    /// for a block of one token also sees what the checkpoint's attention shows it behind: masks, and the text behind a gap. `own` is the
+    /// size of the blocks that the checkpoint was trained in.
     #[must_use]
     pub fn has_token_law(&self, own: Option<usize>) -> bool {
         match self.kind {

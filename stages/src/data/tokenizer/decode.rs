@@ -33,23 +33,38 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// The bytes that the token `id` stands for, of a special token those of its name. `None` if the tokenizer does not tell the parts of
-    /// letters apart, or for a reserved row.
+    /// What the token `id` adds to a text that ends with the token `behind`, special tokens by name, and its bytes: `None` if the
+    /// tokenizer does not tell the parts of letters apart, or for a reserved row.
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub(crate) fn token_bytes(&self, id: u32) -> Result<Option<Vec<u8>>, TokenizerError> {
-        let Some(name) = self.token(id) else { return Ok(None) };
-        if self.plain.is_some() && !self.is_special(id) {
-            return Ok(name.chars().map(find_letter_byte).collect());
+    pub(crate) fn spell(
+        &self,
+        behind: Option<u32>,
+        id: u32,
+    ) -> Result<(String, Option<Vec<u8>>), TokenizerError> {
+        let Some(name) = self.token(id) else { return Ok((self.decode(&[id], true)?, None)) };
+        if self.plain.is_some() {
+            // As the decoder of bytes reads a name: one with other letters is the name of an added token.
+            let bytes: Option<Vec<u8>> = name.chars().map(find_letter_byte).collect();
+            return Ok((self.decode(&[id], true)?, Some(bytes.unwrap_or_else(|| name.into_bytes()))));
         }
-        let text = self.decode(&[id], true)?;
-        Ok(Some(text).filter(|text| !text.contains('\u{fffd}')).map(String::into_bytes))
+        let text = self.decode_behind(behind, id)?;
+        let bytes = Some(text.clone()).filter(|text| !text.contains('\u{fffd}')).map(String::into_bytes);
+        Ok((text, bytes))
     }
 
-    /// Whether texts leave the token `id` out.
-    pub(crate) fn is_special(&self, id: u32) -> bool {
-        self.token(id).is_some_and(|name| self.inner.get_added_vocabulary().is_special_token(&name))
+    /// The text of `id` behind another token: some decoders drop a space at the beginning of a text.
+    fn decode_behind(&self, behind: Option<u32>, id: u32) -> Result<String, TokenizerError> {
+        if let Some(behind) = behind {
+            let (before, both) = (self.decode(&[behind], true)?, self.decode(&[behind, id], true)?);
+            // Behind a part of a letter, the token may complete it.
+            let added = both.strip_prefix(before.as_str()).filter(|_| !before.ends_with('\u{fffd}'));
+            if let Some(added) = added {
+                return Ok(added.to_owned());
+            }
+        }
+        self.decode(&[id], true)
     }
 
     /// The token `id` if it occurs in text and therefore cannot serve as the mask; `None` for a reserved row and for a

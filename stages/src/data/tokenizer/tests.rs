@@ -62,14 +62,52 @@ fn the_bytes_of_tokens_are_those_of_their_text() {
     let text = "The user äsks 🦀, the\nassistant";
     let ids = tokenizer.encode_plain(text).unwrap();
     let bytes = |ids: &[u32]| -> Vec<u8> {
-        ids.iter().flat_map(|id| tokenizer.token_bytes(*id).unwrap().unwrap()).collect()
+        ids.iter().flat_map(|id| tokenizer.spell(None, *id).unwrap().1.unwrap()).collect()
     };
     assert_eq!(bytes(&ids), text.as_bytes());
     // A crab has four bytes, of which no token has all.
     assert!(ids.iter().any(|id| tokenizer.decode(&[*id], true).unwrap() == "\u{fffd}"));
     let end = tokenizer.end_of_turn().unwrap();
-    assert!(tokenizer.is_special(end) && bytes(&[end]) == END_OF_TURN.as_bytes());
-    assert_eq!(tokenizer.token_bytes(319).unwrap(), None, "a reserved row");
+    assert_eq!(bytes(&[end]), END_OF_TURN.as_bytes());
+    assert_eq!(tokenizer.spell(None, 319).unwrap().1, None, "a reserved row");
+    // An added token may have any name.
+    let mut file: Value = serde_json::from_slice(&small_files().tokenizer).unwrap();
+    let (added, id) = (file["added_tokens"].as_array_mut().unwrap(), tokenizer.used());
+    let mut token = added[0].clone();
+    (token["id"], token["content"], token["special"]) = (json!(id), json!("<ä b>"), json!(false));
+    added.push(token);
+    let tokenizer = Tokenizer::from_bytes("added", serde_json::to_vec(&file).unwrap()).unwrap();
+    assert_eq!(tokenizer.spell(None, id).unwrap(), ("<ä b>".to_owned(), Some("<ä b>".into())));
+}
+
+/// Decoders of SentencePiece write a space before each word, but drop the first one, and write letters from bytes.
+pub(crate) fn with_words() -> Tokenizer {
+    let tokens = ["<unk>", "\u{2581}the", "\u{2581}river", "s", "<0xC3>", "<0xA4>"];
+    let vocabulary: serde_json::Map<String, Value> =
+        tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
+    let file = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true},
+        "post_processor": null,
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+        ]},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": "<unk>", "byte_fallback": true}
+    });
+    Tokenizer::from_bytes("words", file.to_string().into_bytes()).unwrap()
+}
+
+#[test]
+fn a_token_is_spelled_as_it_stands_in_the_text() {
+    let tokenizer = with_words();
+    let ids = [1, 2, 3, 4, 5, 2];
+    assert_eq!(tokenizer.decode(&ids, true).unwrap(), "the riversä river");
+    let behind = |at: usize| at.checked_sub(1).map(|at| ids[at]);
+    let spelled = (0..ids.len()).map(|at| tokenizer.spell(behind(at), ids[at]).unwrap());
+    let own = |text: &str| (text.to_owned(), Some(text.as_bytes().to_vec()));
+    let part = || ("\u{fffd}".to_owned(), None);
+    assert_eq!(spelled.collect::<Vec<_>>()[..5], [own("the"), own(" river"), own("s"), part(), part()]);
 }
 
 #[test]

@@ -103,7 +103,8 @@ impl LogitFilter {
         let log_probability = |logit: f32| f64::from(logit) - largest - sum.ln();
         let own = logits.get(token as usize).copied().filter(|logit| logit.is_finite())?;
         let mut ranked: Vec<(u32, f32)> = (0..).zip(logits).filter(|(_, logit)| logit.is_finite()).collect();
-        let before = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        // In the order of numbers both zeros are one; the sum has no other effect.
+        let before = |a: &(u32, f32), b: &(u32, f32)| (b.1 + 0.0).total_cmp(&(a.1 + 0.0)).then(a.0.cmp(&b.0));
         if count < ranked.len() {
             ranked.select_nth_unstable_by(count, before);
             ranked.truncate(count);
@@ -254,6 +255,12 @@ mod tests {
             assert_eq!(filter(1.0, None, None).rank(&logits, none, 1), None);
         }
         assert!(filter(1.0, None, None).rank(&logits, 0, 0).unwrap().top.is_empty());
+        let zeros = filter(1.0, None, None).rank(&[-0.0, 0.0], 0, 2).unwrap();
+        assert_eq!(
+            zeros.top.iter().map(|(token, _)| *token).collect::<Vec<_>>(),
+            [0, 1],
+            "both zeros are one"
+        );
     }
 
     #[test]

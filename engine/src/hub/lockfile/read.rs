@@ -34,10 +34,15 @@ pub(crate) fn read_lockfile(config: &Path, sink: &mut Sink) -> Lockfile {
     Lockfile { name, update_command, broken, ..lock }
 }
 
+/// Reads a text as the lock file at `path`, without the places of its pins. Problems are reported to `sink`.
+pub(super) fn read_text(path: &Path, text: String, sink: &mut Sink) -> Lockfile {
+    parse_lockfile(&DividedLock::new(read::build_lock_file(path, text)), sink)
+}
+
 /// Gives a problem of a lock file the code and the help that all of them share.
 fn invalid_lockfile(problem: Diagnostic, name: &str, update_command: &str) -> Diagnostic {
     let message = match problem.code {
-        Code::LockInvalid | Code::UnreadableFile => problem.message,
+        Code::LockInvalid | Code::UnreadableFile | Code::FileTooLarge | Code::NotUtf8 => problem.message,
         _ => format!("`{name}` is not KDL: {}", problem.message),
     };
     let mut diagnostic = Diagnostic::new(Code::LockInvalid, message);

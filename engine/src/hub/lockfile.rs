@@ -17,7 +17,7 @@ use crate::store::vfs::Vfs;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::escape::show_path;
 use crate::text::place::Span;
-use crate::text::read::MAX_LOCK_BYTES;
+use crate::text::read::{MAX_LOCK_BYTES, build_lock_file};
 
 /// Format version, written in the first node of a lock file.
 pub(crate) const LOCKFILE_SCHEMA: &str = "fmflow.lock/1";
@@ -150,7 +150,8 @@ impl Lockfile {
             return refuse("it would be larger than 64 MiB");
         }
         let mut sink = Sink::default();
-        let read = read::read_text(path, text.to_owned(), &mut sink);
+        let divided = lines::DividedLock::new(build_lock_file(path, text.to_owned()));
+        let read = read::parse_lockfile(&divided, &mut sink);
         match sink.finish().first() {
             Some(problem) if problem.code == Code::FileTooLarge => refuse(&problem.message),
             Some(problem) => {

@@ -34,11 +34,6 @@ pub(crate) fn read_lockfile(config: &Path, sink: &mut Sink) -> Lockfile {
     Lockfile { name, update_command, broken, ..lock }
 }
 
-/// Reads a text as the lock file at `path`, without the places of its pins. Problems are reported to `sink`.
-pub(super) fn read_text(path: &Path, text: String, sink: &mut Sink) -> Lockfile {
-    parse_lockfile(&DividedLock::new(read::build_lock_file(path, text)), sink)
-}
-
 /// Gives a problem of a lock file the code and the help that all of them share.
 fn invalid_lockfile(problem: Diagnostic, name: &str, update_command: &str) -> Diagnostic {
     let message = match problem.code {
@@ -52,7 +47,7 @@ fn invalid_lockfile(problem: Diagnostic, name: &str, update_command: &str) -> Di
 }
 
 /// Reads the nodes of a lock file, as far as they can be understood.
-fn parse_lockfile(divided: &DividedLock, sink: &mut Sink) -> Lockfile {
+pub(super) fn parse_lockfile(divided: &DividedLock, sink: &mut Sink) -> Lockfile {
     let mut lock = Lockfile::default();
     let file = &divided.rest;
     let Some(document) = parse::parse_kdl_file(file, sink) else { return lock };

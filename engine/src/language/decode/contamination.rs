@@ -71,9 +71,10 @@ impl Decoder<'_> {
                 sound = false;
             }
         }
-        let circular = list_datasets_dropping(self.world, record);
+        let mut circular = None;
         for leaf in list_originals(record) {
-            sound &= self.report_unfit_original(record, leaf, &circular);
+            let circular = circular.get_or_insert_with(|| list_datasets_dropping(self.world, record));
+            sound &= self.report_unfit_original(record, leaf, circular);
         }
         sound.then_some(others)
     }

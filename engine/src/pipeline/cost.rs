@@ -81,9 +81,7 @@ pub(crate) fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
 fn count_opening_bytes(stage: &Stage) -> u64 {
     let StageConfig::Rows(config) = &stage.config else { return 0 };
     let remote = stage.main_sources().filter(|source| source.remote.is_some());
-    remote
-        .map(|source| source_facts::count_opening_bytes(source, config.shard_bytes))
-        .fold(0, u64::saturating_add)
+    remote.map(|source| source_facts::count_opening_bytes(source, config.shard_bytes)).sum()
 }
 
 impl StageCost {

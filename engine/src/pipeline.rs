@@ -21,6 +21,7 @@ pub mod origins;
 pub mod repository;
 pub mod role;
 pub mod shape;
+pub mod shards;
 pub(crate) mod source_facts;
 pub mod stage;
 pub mod watchers;

@@ -18,7 +18,6 @@ pub(crate) mod mixture;
 pub(crate) mod order;
 pub mod packing;
 pub(crate) mod rows;
-pub(crate) mod shards;
 pub(crate) mod special_token_mentions;
 pub mod template;
 pub mod tokenizer;

@@ -3,6 +3,7 @@
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{DatasetConfig, RowsConfig};
 use fmflow_engine::pipeline::role::InputRole;
+use fmflow_engine::pipeline::shards::ShardPlan;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::{ArtifactWriter, GrowingFile, Summary};
 use fmflow_engine::text::display::count_noun;
@@ -15,7 +16,6 @@ use crate::data::contamination::LISTED;
 use crate::data::corpus::{Copies, Documents, Patience};
 use crate::data::dropped::RowsShape;
 use crate::data::rows::{FileSink, RECORDS, RowsFile, RowsSummary, Split, Unwritten};
-use crate::data::shards::ShardPlan;
 use crate::data::special_token_mentions::SpecialTokenMentions;
 use crate::dataset::{
     COPIES, ShardCopies, find_copies, open_documents, plan_shards, read_compared, read_originals,
@@ -34,7 +34,7 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
         .with_special_names(config.specials.unwrap_or_default());
     let options = read_rows_options(config);
     let source = find_source(job.stage, &config.dataset.name)?;
-    let plan = plan_shards(source, config)?;
+    let plan = plan_shards(source, config.shard_bytes)?;
     let window = config.window.is_some();
     let (mut writer, growing, made) = open_artifact(job, &plan, window)?;
     let shards = BuiltShards { plan: &plan, window, made: made.as_ref() };
@@ -42,8 +42,8 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
     let (copies, told) = prepare_copies(job, config, shards.window.then_some(&plan), &mut writer)?;
     let mut sink = RowsSink { artifact: ArtifactSink(&mut writer), window: shards.window, growing };
     let mut named = SpecialTokenMentions::new(&tokenizer, config.specials);
-    let last = if shards.window { plan.opening() } else { plan.len() };
-    let files = find_some_files(job, source, 0..plan.files(last - 1).end)?;
+    let read = if shards.window { plan.opening_files() } else { 0..plan.files(plan.len() - 1).end };
+    let files = find_some_files(job, source, read)?;
     let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
     let mut documents = open_documents(job, &config.dataset, files, patience)?;
     if let Some(copies) = copies {

@@ -118,3 +118,24 @@ fn a_second_run_on_a_store_of_100_gib_reads_little_of_it() {
         assert!(read < most, "{command}: {read}");
     }
 }
+
+#[test]
+fn a_model_that_was_compared_before_is_read_only_to_be_used() {
+    let project = Project::empty();
+    let line = |i: usize| format!("line {i} of this text says {} and {}\n", i * 7 % 13, i * i % 29);
+    project.write("a.txt", &(0..100).map(line).collect::<String>());
+    let text = PIPELINE.replace("hidden=8 ", "hidden=64 ").replace("feed-forward=16", "feed-forward=32768");
+    project.write("tiny.kdl", &text);
+    project.fmflow(&["run", "tiny.kdl"]).ok();
+    let size = fs::metadata(project.artifact("ar").join("model.safetensors")).unwrap().len();
+    assert!(size > 20 << 20, "{size}");
+    // A file that could still change without a new time is not remembered.
+    std::thread::sleep(Duration::from_millis(3100));
+    let mut read = Vec::new();
+    for first in [1, 2] {
+        let measured = MEASURED.replace("dataset=\"a\"", &format!("dataset=\"a\" first={first}"));
+        project.write("tiny.kdl", &format!("{text}{measured}"));
+        read.push(count_read_bytes(project.spawn(&["run", "tiny.kdl"])));
+    }
+    assert!(read[0] > 2 * size && read[1] > size && read[1] < 2 * size, "{read:?}, {size}");
+}

@@ -17,7 +17,7 @@ use crate::store::vfs::Vfs;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::escape::show_path;
 use crate::text::place::Span;
-use crate::text::read::MAX_LOCK_BYTES;
+use crate::text::read::{MAX_LOCK_BYTES, build_lock_file};
 
 /// Format version, written in the first node of a lock file.
 pub(crate) const LOCKFILE_SCHEMA: &str = "fmflow.lock/1";
@@ -128,13 +128,11 @@ impl Lockfile {
     /// # Errors
     /// If it is too long to be read again, the temporary file cannot be written, or it cannot replace `path`.
     pub(crate) fn write(&self, vfs: &dyn Vfs, path: &Path) -> Result<()> {
-        if self.render().len() as u64 > MAX_LOCK_BYTES {
-            let message = format!("{} would be larger than 64 MiB, which no command reads", show_path(path));
-            return Err(Error::usage(message, "choose fewer files of datasets with `files=`"));
-        }
+        let text = self.render();
+        self.refuse_unreadable(path, &text)?;
         let name = path.file_name().expect("a lock file has the name of its configuration").to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-        let written = self.write_through(vfs, path, &temporary);
+        let written = write_through(vfs, path, &temporary, &text);
         if written.is_err() {
             // The write error is what the user needs to see, not whether the cleanup worked.
             let _ = vfs.remove_file(&temporary);
@@ -142,15 +140,39 @@ impl Lockfile {
         written
     }
 
-    fn write_through(&self, vfs: &dyn Vfs, path: &Path, temporary: &Path) -> Result<()> {
-        let mut file = vfs.create_new(temporary).map_err(Error::io("create", temporary))?;
-        file.write_all(self.render().as_bytes()).map_err(Error::io("write", temporary))?;
-        file.sync().map_err(Error::io("sync", temporary))?;
-        drop(file);
-        vfs.rename(temporary, path).map_err(Error::io("replace", path))?;
-        let folder = path.parent().expect("a lock file lies in a folder");
-        vfs.sync_dir(folder).map_err(Error::io("sync", folder))
+    /// Refuses a text that no command would read as these pins: what it replaces may be good.
+    fn refuse_unreadable(&self, path: &Path, text: &str) -> Result<()> {
+        let refuse = |why: &str| {
+            let message = format!("{} would not be read by any command: {why}", show_path(path));
+            Err(Error::usage(message, "choose fewer files of datasets with `files=`"))
+        };
+        if text.len() as u64 > MAX_LOCK_BYTES {
+            return refuse("it would be larger than 64 MiB");
+        }
+        let mut sink = Sink::default();
+        let divided = lines::DividedLock::new(build_lock_file(path, text.to_owned()));
+        let read = read::parse_lockfile(&divided, &mut sink);
+        match sink.finish().first() {
+            Some(problem) if problem.code == Code::FileTooLarge => refuse(&problem.message),
+            Some(problem) => {
+                Err(Error::Defect(format!("a lock file does not read back: {}", problem.message)))
+            }
+            None if read.pins != self.pins => {
+                Err(Error::Defect("a lock file reads back as another one".into()))
+            }
+            None => Ok(()),
+        }
     }
+}
+
+fn write_through(vfs: &dyn Vfs, path: &Path, temporary: &Path, text: &str) -> Result<()> {
+    let mut file = vfs.create_new(temporary).map_err(Error::io("create", temporary))?;
+    file.write_all(text.as_bytes()).map_err(Error::io("write", temporary))?;
+    file.sync().map_err(Error::io("sync", temporary))?;
+    drop(file);
+    vfs.rename(temporary, path).map_err(Error::io("replace", path))?;
+    let folder = path.parent().expect("a lock file lies in a folder");
+    vfs.sync_dir(folder).map_err(Error::io("sync", folder))
 }
 
 impl Pin {

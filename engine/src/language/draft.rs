@@ -7,7 +7,7 @@ mod report;
 mod teacher;
 
 pub(crate) use average::list_averaged_updates;
-pub(crate) use compared::{find_compared_datasets, list_originals};
+pub(crate) use compared::{find_compared_datasets, list_held_out_parts, list_originals};
 pub(crate) use made::find_made_files;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -1,7 +1,9 @@
 //! Flattens the settings of a stage into a list of fields with dotted paths, places and origins. References are inlined.
 //! Fingerprints and `show --resolved` are made from this list.
 
-use crate::language::draft::{Draft, find_compared_datasets, list_averaged_updates, list_originals};
+use crate::language::draft::{
+    Draft, find_compared_datasets, list_averaged_updates, list_held_out_parts, list_originals,
+};
 use crate::language::mixture;
 use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
@@ -39,7 +41,7 @@ pub(crate) fn collect_stage_fields<'a>(
     fields.add_record(draft.record, "", true, 0);
     if let Some(dataset) = draft.dataset {
         fields.add_record(dataset, "dataset", true, 0);
-        fields.add_compared(dataset);
+        fields.add_compared(draft.record, dataset);
     }
     fields.add_mixture_shares(draft.record);
     fields.add_window(draft.record);
@@ -97,12 +99,25 @@ impl StageFields<'_> {
 
     /// Adds what the documents of the datasets that one is compared with are, and which of them each comparison means: 0 is the dataset
     /// itself. They are not inlined where they are named, because two datasets may be compared with each other.
-    fn add_compared(&mut self, dataset: &Record) {
+    fn add_compared(&mut self, rows: &Record, dataset: &Record) {
         let others = find_compared_datasets(self.world, dataset);
         let held = dataset.children("contamination").enumerate();
-        let held = held.filter_map(|(at, child)| {
-            Some((format!("dataset.contamination.{at}.held-out.compared"), child.leaf("held-out")?))
-        });
+        let held = held.filter_map(|(at, child)| Some((at, child.leaf("held-out")?)));
+        let held: Vec<(usize, &Leaf)> = held.collect();
+        for (at, leaf) in &held {
+            let Some(target) = self.world.any_target(leaf) else { continue };
+            let parts = list_held_out_parts(self.world, (rows, dataset), target);
+            let parts = parts.iter().map(|part| serde_json::json!([part.share, part.shard_bytes]));
+            self.list.push(FieldValue {
+                path: format!("dataset.contamination.{at}.held-out.parts"),
+                value: parts.collect(),
+                span: leaf.span.clone(),
+                origin: leaf.origin.clone(),
+                semantic: true,
+            });
+        }
+        let held = held.into_iter();
+        let held = held.map(|(at, leaf)| (format!("dataset.contamination.{at}.held-out.compared"), leaf));
         let originals = list_originals(dataset).enumerate();
         let originals =
             originals.map(|(at, leaf)| (format!("dataset.duplicates.dataset.{at}.compared"), leaf));

@@ -6,7 +6,7 @@ use kdl::KdlDocument;
 
 use crate::error::catch_library_panic;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
-use crate::text::place::{ConfigFile, Span};
+use crate::text::place::{ConfigFile, FileRole, Span};
 use crate::text::read;
 use crate::text::scan::{self, ScanError};
 
@@ -17,7 +17,7 @@ const PARSER_STACK_BYTES: usize = 32 << 20;
 /// Parses a file. `None` after diagnostics.
 pub(crate) fn parse_kdl_file(file: &Arc<ConfigFile>, sink: &mut Sink) -> Option<KdlDocument> {
     if file.text.len() as u64 > read::MAX_CONFIG_BYTES {
-        sink.push(read::file_too_large(&file.name));
+        sink.push(read::file_too_large(&name_parsed_text(file), read::MAX_CONFIG_BYTES));
         return None;
     }
     // This comes before parsing, because some YAML parses as KDL: as nodes whose names end with a colon.
@@ -45,6 +45,14 @@ pub(crate) fn parse_kdl_file(file: &Arc<ConfigFile>, sink: &mut Sink) -> Option<
     }
 }
 
+/// What is parsed of a file, for messages about its size.
+fn name_parsed_text(file: &ConfigFile) -> String {
+    match file.role {
+        FileRole::Lock => format!("`{}`, without the lines of files of datasets,", file.name),
+        _ => format!("`{}`", file.name),
+    }
+}
+
 fn report_scan_error(file: &Arc<ConfigFile>, refusal: ScanError) -> Diagnostic {
     let place = |offset| Span { file: file.clone(), offset, length: 1 };
     match refusal {
@@ -58,7 +66,11 @@ fn report_scan_error(file: &Arc<ConfigFile>, refusal: ScanError) -> Diagnostic {
             .at(&place(at), "never opened")
             .help("remove it, or add the `{` or `(` that is missing before it"),
         ScanError::TooManyLines(at) => {
-            Diagnostic::new(Code::FileTooLarge, "the configuration has more than 20 000 lines")
+            let what = match file.role {
+                FileRole::Lock => name_parsed_text(file),
+                _ => "the configuration".to_owned(),
+            };
+            Diagnostic::new(Code::FileTooLarge, format!("{what} has more than 20 000 lines"))
                 .at(&place(at), "one line too many")
                 .help("keep data in separate files and name them in a `dataset`")
         }

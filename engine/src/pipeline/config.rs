@@ -34,7 +34,7 @@ pub use command::{CommandConfig, CommandInput, PlacedFile};
 pub use contents::ContentsConfig;
 pub use dataset::{
     ColumnFilter, ComparedTexts, ContaminationCheck, DatasetConfig, DatasetFormat, FileLayout, FilterValue,
-    TextDocuments, TokenCap, TurnFields,
+    HeldOutPart, TextDocuments, TokenCap, TurnFields,
 };
 pub use export::{ExportConfig, ExportDtype, ExportFormat};
 pub use fetch::FetchConfig;

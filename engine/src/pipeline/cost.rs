@@ -8,7 +8,9 @@ use crate::pipeline::disk::{self, ModelSize};
 use crate::pipeline::memory::MemoryCost;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::shape::{ModelShape, saturating_product, saturating_sum};
-use crate::pipeline::source_facts::{PipelineFacts, SourceFacts, count_download_bytes, estimate_text_bytes};
+use crate::pipeline::source_facts::{
+    self, PipelineFacts, SourceFacts, count_download_bytes, estimate_text_bytes,
+};
 use crate::pipeline::stage::{SourceFiles, Stage};
 use crate::pipeline::window::find_window_share;
 
@@ -77,12 +79,9 @@ pub(crate) fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
 
 /// Bytes that the plan of a window downloads at most: the files of the first shards.
 fn count_opening_bytes(stage: &Stage) -> u64 {
-    /// As many shards are the first ones.
-    const SHARDS: u64 = 16;
     let StageConfig::Rows(config) = &stage.config else { return 0 };
-    let remote = stage.main_sources().filter_map(|source| source.remote.as_ref());
-    let largest = remote.flat_map(|remote| &remote.files).map(|file| file.size).max().unwrap_or(0);
-    saturating_product(&[SHARDS, largest.saturating_add(config.shard_bytes)])
+    let remote = stage.main_sources().filter(|source| source.remote.is_some());
+    remote.map(|source| source_facts::count_opening_bytes(source, config.shard_bytes)).sum()
 }
 
 impl StageCost {

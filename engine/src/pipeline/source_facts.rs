@@ -4,10 +4,11 @@ use std::path::Path;
 
 use crate::pipeline::Pipeline;
 use crate::pipeline::checkpoint_headers::{self, TokenTable};
-use crate::pipeline::config::{FetchConfig, StageConfig, TokenizerConfig};
+use crate::pipeline::config::{FetchConfig, RowsConfig, StageConfig, TokenizerConfig};
 use crate::pipeline::field_path::rows;
 use crate::pipeline::repository::RepositoryFiles;
 use crate::pipeline::shape::ModelShape;
+use crate::pipeline::shards::ShardPlan;
 use crate::pipeline::stage::{SourceFiles, Stage, StageId};
 use crate::text::file_head;
 use crate::text::unpack::is_packed_name;
@@ -55,18 +56,43 @@ pub(crate) fn count_bytes(source: &SourceFiles) -> u64 {
     local.fold(remote, u64::saturating_add)
 }
 
+/// The sizes in bytes of the files of a source, in their order; 0 for one that cannot be read.
+#[must_use]
+pub(crate) fn list_file_sizes(source: &SourceFiles) -> Vec<u64> {
+    let local = source.files.iter().map(|path| file_head::read_file_size(path).unwrap_or(0));
+    let remote = source.remote.as_ref().into_iter().flat_map(|remote| &remote.files);
+    local.chain(remote.map(|file| file.size)).collect()
+}
+
+/// Bytes of the files of a dataset whose first shards its rows make, with shards of so many bytes.
+#[must_use]
+pub(crate) fn count_opening_bytes(source: &SourceFiles, shard_bytes: u64) -> u64 {
+    let sizes = list_file_sizes(source);
+    let opening = ShardPlan::new(&sizes, shard_bytes).opening_files();
+    sizes[opening].iter().fold(0, |sum, size| sum.saturating_add(*size))
+}
+
+/// Bytes of the files that these rows read to find the held-out documents of a dataset.
+#[must_use]
+pub(crate) fn count_held_out_bytes(config: &RowsConfig, source: &SourceFiles) -> u64 {
+    let parts = config.list_held_out_parts(&source.name);
+    parts.map(|part| count_opening_bytes(source, part.shard_bytes)).max().unwrap_or(0)
+}
+
 /// Total size in bytes of the files that a stage downloads: of datasets that are only compared, at most those of their first shards or
 /// of one shard at a time are there.
 #[must_use]
 pub(crate) fn count_download_bytes(stage: &Stage) -> u64 {
-    /// As many shards are the first ones.
-    const SHARDS: u64 = 16;
     let remote = stage.sources.iter().filter_map(|source| Some((source, source.remote.as_ref()?)));
     let bytes = remote.map(|(source, remote)| match &stage.config {
         StageConfig::Rows(config) if source.name != config.dataset.name => {
-            let largest = remote.files.iter().map(|file| file.size).max().unwrap_or(0);
-            let shard = largest.saturating_add(config.shard_bytes);
-            remote.bytes().min(shard.saturating_mul(SHARDS))
+            let held = count_held_out_bytes(config, source);
+            let copied = config.dataset.drops_duplicates && config.dataset.originals.contains(&source.name);
+            let sizes: Vec<u64> = remote.files.iter().map(|file| file.size).collect();
+            let plan = ShardPlan::new(&sizes, config.shard_bytes);
+            let shard =
+                |shard| sizes[plan.files(shard)].iter().fold(0, |sum: u64, size| sum.saturating_add(*size));
+            held.max((0..plan.len()).map(shard).max().filter(|_| copied).unwrap_or(0))
         }
         _ => remote.bytes(),
     });

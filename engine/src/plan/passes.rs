@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::pipeline::config::{ComparedTexts, DatasetFormat, RowsConfig, StageConfig};
-use crate::pipeline::source_facts::count_bytes;
+use crate::pipeline::source_facts::{count_bytes, count_held_out_bytes};
 use crate::pipeline::stage::Stage;
 use crate::text::display::{format_bytes, render_table};
 use crate::text::escape::escape_line;
@@ -13,13 +13,11 @@ pub(super) fn render_first_passes<'p>(stages: impl Iterator<Item = &'p Stage>) -
     let mut rows = Vec::new();
     for stage in stages {
         let StageConfig::Rows(config) = &stage.config else { continue };
-        for (dataset, why, most) in list_first_passes(config) {
+        for (dataset, why, opening) in list_first_passes(config) {
             let source = stage.sources.iter().find(|source| source.name == dataset);
-            let bytes = source.map_or(0, count_bytes);
-            let bytes = most.map_or_else(
-                || format_bytes(bytes),
-                |most| format!("at most {}", format_bytes(bytes.min(most))),
-            );
+            let count =
+                |source| if opening { count_held_out_bytes(config, source) } else { count_bytes(source) };
+            let bytes = format_bytes(source.map_or(0, count));
             rows.push(vec![stage.name.clone(), escape_line(dataset).into_owned(), bytes, why.to_owned()]);
         }
     }
@@ -45,22 +43,19 @@ pub(super) fn render_unknown_sizes<'p>(stages: impl Iterator<Item = &'p Stage>) 
     text
 }
 
-/// The datasets that rows read before they are made: why, and how many bytes at most if not all.
-fn list_first_passes(config: &RowsConfig) -> Vec<(&str, &'static str, Option<u64>)> {
-    /// As many shards have held-out rows, and one file may be larger than a shard.
-    const SHARDS: u64 = 17;
+/// The datasets that rows read before they are made: why, and whether only the first shards.
+fn list_first_passes(config: &RowsConfig) -> Vec<(&str, &'static str, bool)> {
     let dataset = &config.dataset;
-    let most = config.shard_bytes.saturating_mul(SHARDS);
     let held = dataset.contamination.iter().filter_map(|check| match &check.texts {
-        ComparedTexts::HeldOut { dataset } => Some((dataset.as_str(), "held-out documents", Some(most))),
+        ComparedTexts::HeldOut { dataset, .. } => Some((dataset.as_str(), "held-out documents", true)),
         ComparedTexts::Benchmark { .. } => None,
     });
     let copied = dataset.originals.iter().filter(|_| dataset.drops_duplicates);
-    let copied = copied.map(|name| (name.as_str(), "copies", None));
+    let copied = copied.map(|name| (name.as_str(), "copies", false));
     let own = (dataset.drops_duplicates && config.window.is_some()).then_some((
         dataset.name.as_str(),
         "copies, because the shards of a window are made alone",
-        None,
+        false,
     ));
     held.chain(copied).chain(own).collect()
 }

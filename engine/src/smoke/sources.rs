@@ -131,7 +131,7 @@ fn drop_absent_comparisons(config: &mut RowsConfig, sources: &mut Vec<SourceFile
                 drop_source(source);
                 format!("`{}`, whose files are absent", check.name)
             }
-            ComparedTexts::HeldOut { dataset } => format!("the held-out documents of `{dataset}`"),
+            ComparedTexts::HeldOut { dataset, .. } => format!("the held-out documents of `{dataset}`"),
             ComparedTexts::Benchmark { .. } => return true,
         };
         changes.tell(format!("dataset `{name}`: not compared with {lost}"));

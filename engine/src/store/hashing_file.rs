@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indexmap::IndexMap;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ForeignEntry, Result};
 use crate::store::manifest::{CHUNK_BYTES, FileEntry};
 use crate::store::vfs::{EntryKind, Vfs, VfsFile, is_absent};
 
@@ -38,7 +38,8 @@ impl HashingFile {
         Ok(Self { inner, vfs, path, name, files, whole, chunk, in_chunk: 0, size: 0, chunks: vec![] })
     }
 
-    /// Opens a file in a folder under construction whose first `size` bytes have this digest, to go on behind them; `None` if they do not.
+    /// Opens a file in a folder under construction whose first `size` bytes have this digest, to go on behind them; `None` if they
+    /// do not, or if the file has other names: what is written to it could change a file elsewhere.
     pub(super) fn reopen(
         vfs: Arc<dyn Vfs>,
         folder: &Path,
@@ -54,7 +55,10 @@ impl HashingFile {
         if found.kind != EntryKind::File || found.size < size {
             return Ok(None);
         }
-        let inner = vfs.reopen(&path, size).map_err(Error::io("open", &path))?;
+        let inner = match vfs.reopen(&path, size) {
+            Err(error) if ForeignEntry::find(&error).is_some() => return Ok(None),
+            opened => opened.map_err(Error::io("open", &path))?,
+        };
         let name = name.to_string();
         let (whole, chunk) = (blake3::Hasher::new(), blake3::Hasher::new());
         let mut file =

@@ -45,12 +45,14 @@ pub(crate) fn verify_for_reading(store: &Store, folder: &Path) -> Result<Manifes
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use indexmap::IndexMap;
 
     use super::*;
     use crate::pipeline::fingerprint::Ledger;
+    use crate::store::vfs::fault::{FaultMode, FaultyVfs};
     use crate::store::{Facts, StageKey, Summary};
 
     fn publish(store: &Store) -> PathBuf {
@@ -70,7 +72,8 @@ mod tests {
     fn what_was_compared_is_read_again_only_if_it_changed() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("store");
-        let store = Store::create(&root).unwrap();
+        let vfs = FaultyVfs::new(u64::MAX, FaultMode::Crash);
+        let store = Store::create_in(Arc::new(vfs.clone()), &root).unwrap();
         let artifact = publish(&store);
         let remembered = || fs::read_to_string(root.join("digests")).unwrap_or_default().lines().count();
         verify_for_reading(&store, &artifact).unwrap();
@@ -78,9 +81,16 @@ mod tests {
         std::thread::sleep(Duration::from_millis(3100));
         verify_for_reading(&store, &artifact).unwrap();
         assert_eq!(remembered(), 2, "model and summary");
-        // A memory of another digest shows that the file is not read: then it would not matter.
-        let digests = fs::read_to_string(root.join("digests")).unwrap();
+        assert_eq!(vfs.count_opened("model.safetensors"), 2);
         verify_for_reading(&store, &artifact).unwrap();
+        assert_eq!(vfs.count_opened("model.safetensors"), 2, "it is remembered");
+        // A memory of another digest is none.
+        let digests = fs::read_to_string(root.join("digests")).unwrap();
+        let digest = blake3::hash(&[7; 5000]).to_hex().to_string();
+        assert_eq!(digests.matches(&digest).count(), 1, "{digests}");
+        fs::write(root.join("digests"), digests.replace(&digest, &"0".repeat(64))).unwrap();
+        verify_for_reading(&store, &artifact).unwrap();
+        assert_eq!(vfs.count_opened("model.safetensors"), 3, "it is read again");
         assert_eq!(fs::read_to_string(root.join("digests")).unwrap(), digests);
         // The same size and the same time of modification.
         let model = artifact.join("model.safetensors");

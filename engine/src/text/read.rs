@@ -37,16 +37,19 @@ pub(crate) fn read_lock_text(path: &Path, sink: &mut Sink) -> Option<Arc<ConfigF
         return None;
     }
     match read_text(path, MAX_LOCK_BYTES) {
-        // The largest number sorts its diagnostics after those of all files of the configuration.
-        Ok(text) => {
-            let (name, folder) = (display_path(path), find_parent_folder(path));
-            Some(Arc::new(ConfigFile { name, text, folder, number: usize::MAX, role: FileRole::Lock }))
-        }
+        Ok(text) => Some(build_lock_file(path, text)),
         Err(diagnostic) => {
             sink.push(diagnostic);
             None
         }
     }
+}
+
+/// A lock file of this text. The largest number sorts its diagnostics after those of all files of the configuration.
+#[must_use]
+pub(crate) fn build_lock_file(path: &Path, text: String) -> Arc<ConfigFile> {
+    let (name, folder) = (display_path(path), find_parent_folder(path));
+    Arc::new(ConfigFile { name, text, folder, number: usize::MAX, role: FileRole::Lock })
 }
 
 /// The root file of a configuration, from text that has already been read.
@@ -91,13 +94,14 @@ fn read_text(path: &Path, most: u64) -> Result<String, Diagnostic> {
     let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
     file.take(most + 1).read_to_end(&mut bytes).map_err(|error| refuse(&describe_io_error(&error)))?;
     if bytes.len() as u64 > most {
-        return Err(file_too_large(&name));
+        return Err(file_too_large(&format!("`{name}`"), most));
     }
     String::from_utf8(bytes).map_err(|error| file_not_utf8(&name, &error))
 }
 
-pub(crate) fn file_too_large(name: &str) -> Diagnostic {
-    Diagnostic::new(Code::FileTooLarge, format!("`{name}` is larger than 1 MiB"))
+/// Refuses `what` because it has more bytes than `most`, whole MiB.
+pub(crate) fn file_too_large(what: &str, most: u64) -> Diagnostic {
+    Diagnostic::new(Code::FileTooLarge, format!("{what} is larger than {} MiB", most >> 20))
         .help("a pipeline is a few kilobytes; keep data in separate files and name them in a `dataset`")
 }
 

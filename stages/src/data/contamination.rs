@@ -176,9 +176,10 @@ impl TextSet {
     /// Prepares the comparison, once all texts are added.
     ///
     /// # Errors
-    /// If no text has enough words.
+    /// If no text has enough words, or there are too many runs.
     pub(crate) fn finish(mut self) -> Result<Self, ContaminationError> {
-        Arc::get_mut(&mut self.runs).expect("nothing is looked for yet").finish();
+        let runs = Arc::get_mut(&mut self.runs).expect("nothing is looked for yet");
+        runs.finish().map_err(|problem| self.fail(problem))?;
         match self.short == self.texts {
             true => Err(self.fail(format!(
                 "none of its {} has {} words in a row; lower `ngram=`, or name other texts",
@@ -197,7 +198,9 @@ impl TextSet {
     fn name(&self) -> String {
         match &self.check.texts {
             ComparedTexts::Benchmark { .. } => format!("benchmark `{}`", escape_line(&self.check.name)),
-            ComparedTexts::HeldOut { dataset } => format!("held-out documents of `{}`", escape_line(dataset)),
+            ComparedTexts::HeldOut { dataset, .. } => {
+                format!("held-out documents of `{}`", escape_line(dataset))
+            }
         }
     }
 
@@ -338,7 +341,7 @@ mod tests {
     #[test]
     fn held_out_documents_are_compared_with_training_documents_only() {
         let held = ContaminationCheck {
-            texts: ComparedTexts::HeldOut { dataset: "w".into() },
+            texts: ComparedTexts::HeldOut { dataset: "w".into(), parts: Vec::new() },
             ..check("held-out w", 4, true)
         };
         let mut set = TextSet::new(held);

@@ -9,6 +9,7 @@ mod duplicates;
 mod error;
 mod left_out;
 mod open;
+mod shares;
 mod skipped;
 
 pub(crate) use contents::{Content, ContentStore};
@@ -21,6 +22,7 @@ use fmflow_engine::documents::{DocumentParser, ParsedRecord, RecordPlace, Tally}
 use fmflow_engine::pipeline::config::{DatasetConfig, FileLayout};
 use fmflow_engine::run::execute::ProgressReporter;
 use open::OpenCorpusFile;
+pub(crate) use shares::LeftOutShares;
 use skipped::SkippedRecords;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +40,7 @@ pub(crate) fn read_documents<'a>(
     let copies = dataset.drops_duplicates.then(|| Copies::Seen(SeenDocuments::default()));
     let skipped = dataset.skipped.map(SkippedRecords::new);
     let (files, filtered) = (files.into_iter(), Filtered::default());
-    let (opened, partial) = (0, false);
+    let (opened, partial, carried) = (0, false, false);
     Documents {
         files,
         parser,
@@ -52,6 +54,7 @@ pub(crate) fn read_documents<'a>(
         missing: MissingContents::default(),
         ended: false,
         partial,
+        carried,
         patience,
     }
 }
@@ -85,6 +88,8 @@ pub(crate) struct Documents<'a> {
     ended: bool,
     /// Whether the files are a part of their dataset.
     partial: bool,
+    /// Whether shares of what is left out are compared once all parts were read.
+    carried: bool,
     patience: Patience<'a>,
 }
 
@@ -179,6 +184,9 @@ impl<'a> Documents<'a> {
 
     /// What is wrong with all records together that were read. The iterator looks at its end, which a cap may not reach.
     pub(crate) fn find_fault_of_all(&self) -> Option<CorpusError> {
+        if self.carried {
+            return None;
+        }
         let Filtered { passed, left_out } = self.filtered;
         let skipped = self.skipped.as_ref().and_then(|skipped| skipped.check().err());
         let skipped = skipped.or_else(|| self.missing.check(self.partial).err());

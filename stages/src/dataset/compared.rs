@@ -1,12 +1,13 @@
 //! Texts that must not be in a dataset: benchmarks, and held-out documents, which are chosen by their hash and so are known before any
 //! rows are made.
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
 use std::path::Path;
 
 use fmflow_engine::documents::Document;
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::{ComparedTexts, ContaminationCheck, RowsConfig};
+use fmflow_engine::pipeline::config::{ComparedTexts, ContaminationCheck, HeldOutPart, RowsConfig};
 use fmflow_engine::pipeline::stage::Stage;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::ArtifactWriter;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::open::{open_documents, plan_shards, remove_kept_contents};
 use crate::data::build::BuildError;
 use crate::data::contamination::{Contamination, ContaminationError, TextSet, list_document_texts};
-use crate::data::corpus::Patience;
+use crate::data::corpus::{LeftOutShares, Patience};
 use crate::failure::{input_failure, stage_failure};
 use crate::job::{explain_build_error, find_some_files, find_source, remove_downloads};
 
@@ -51,8 +52,8 @@ pub(crate) fn read_compared(
     for (number, check) in checks.iter().enumerate() {
         sets.push(match &check.texts {
             ComparedTexts::Benchmark { source } => read_benchmark(job.stage, check, source)?,
-            ComparedTexts::HeldOut { dataset } => {
-                read_held_out(job, config, check, dataset, |record, text| {
+            ComparedTexts::HeldOut { dataset, parts } => {
+                read_held_out(job, config, check, (dataset, parts), |record, text| {
                     let Some(file) = &mut file else { return Ok(()) };
                     let kept = KeptText { check: number, record, text: text.to_owned() };
                     let mut line = serde_json::to_vec(&kept).map_err(stage_failure)?;
@@ -77,28 +78,33 @@ pub(crate) fn read_kept_compared(
     config: &RowsConfig,
     plan: &Path,
 ) -> Result<Contamination, Failure> {
-    let mut sets = Vec::new();
-    let mut kept = None;
-    for (number, check) in config.dataset.contamination.iter().enumerate() {
-        sets.push(match &check.texts {
-            ComparedTexts::Benchmark { source } => read_benchmark(stage, check, source)?,
-            ComparedTexts::HeldOut { .. } => {
-                let text = match &kept {
-                    Some(text) => text,
-                    None => kept.insert(std::fs::read_to_string(plan.join(COMPARED)).map_err(stage_failure)?),
-                };
-                let mut set = TextSet::new(check.clone());
-                for line in text.lines() {
-                    let line: KeptText = serde_json::from_str(line).map_err(stage_failure)?;
-                    if line.check == number {
-                        set.add(&line.text, line.record).map_err(refuse_texts)?;
-                    }
-                }
-                set.finish().map_err(refuse_texts)?
-            }
-        });
+    let checks = &config.dataset.contamination;
+    let held =
+        |(_, check): &(usize, &ContaminationCheck)| matches!(check.texts, ComparedTexts::HeldOut { .. });
+    let held = checks.iter().enumerate().filter(held).map(|(at, check)| (at, TextSet::new(check.clone())));
+    let mut held: BTreeMap<usize, TextSet> = held.collect();
+    if !held.is_empty() {
+        read_kept_texts(plan, &mut held)?;
     }
-    Ok(Contamination::new(sets))
+    let sets = checks.iter().enumerate().map(|(at, check)| match (&check.texts, held.remove(&at)) {
+        (ComparedTexts::Benchmark { source }, _) => read_benchmark(stage, check, source),
+        (ComparedTexts::HeldOut { .. }, set) => {
+            set.expect("it was made above").finish().map_err(refuse_texts)
+        }
+    });
+    Ok(Contamination::new(sets.collect::<Result<_, Failure>>()?))
+}
+
+/// Adds the texts that a plan keeps to the sets with their numbers.
+fn read_kept_texts(plan: &Path, sets: &mut BTreeMap<usize, TextSet>) -> Result<(), Failure> {
+    let file = std::fs::File::open(plan.join(COMPARED)).map_err(stage_failure)?;
+    for line in std::io::BufReader::new(file).lines() {
+        let line: KeptText = serde_json::from_str(&line.map_err(stage_failure)?).map_err(stage_failure)?;
+        if let Some(set) = sets.get_mut(&line.check) {
+            set.add(&line.text, line.record).map_err(refuse_texts)?;
+        }
+    }
+    Ok(())
 }
 
 fn read_benchmark(stage: &Stage, check: &ContaminationCheck, source: &str) -> Result<TextSet, Failure> {
@@ -109,29 +115,36 @@ fn refuse_texts(error: ContaminationError) -> Failure {
     input_failure(error, "check `contamination` of the dataset")
 }
 
-/// Reads the held-out documents of a dataset that are in its rows: those of its first shards. `keep` gets each text of them.
+/// Reads the held-out documents of a dataset that are in rows: of each part those of its first shards. `keep` gets each text of them.
 fn read_held_out(
     job: &Job<'_>,
     config: &RowsConfig,
     check: &ContaminationCheck,
-    name: &str,
+    (name, parts): (&str, &[HeldOutPart]),
     mut keep: impl FnMut(u64, &str) -> Result<(), Failure>,
 ) -> Result<TextSet, Failure> {
     let dataset = config.dataset_called(name).expect("rows have the datasets that they are compared with");
     let source = find_source(job.stage, name)?;
-    let plan = plan_shards(source, config)?;
-    let numbers = 0..plan.files(plan.opening() - 1).end;
-    let files = find_some_files(job, source, numbers)?;
+    let opening =
+        |part: &HeldOutPart| Ok((part.share, plan_shards(source, part.shard_bytes)?.opening_files().end));
+    let openings: Vec<(f64, usize)> = parts.iter().map(opening).collect::<Result<_, Failure>>()?;
+    let end =
+        openings.iter().map(|(_, end)| *end).max().expect("a dataset without held-out documents is refused");
+    let files = find_some_files(job, source, 0..end)?;
     job.report.note(&format!("the held-out documents of `{}` are looked for first", escape_line(name)));
     let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
-    let mut documents = open_documents(job, dataset, files.clone(), patience)?.of_a_part();
+    // The shares of a whole dataset are not asked of its beginning, and a copy has the words of its original.
+    let shares = LeftOutShares::new(dataset);
+    let documents = open_documents(job, dataset, files.clone(), patience)?;
+    let mut documents = documents.with_shares(shares).with_copies(None);
     let mut set = TextSet::new(check.clone());
     let fault = |error| explain_build_error(job, BuildError::from(error), &format!("check dataset `{name}`"));
     let mut record = 0;
-    for document in documents.by_ref() {
+    while let Some(document) = documents.next() {
         crate::job::check_interrupt(job)?;
         let document: Document = document.map_err(fault)?;
-        if !document.is_held_out(dataset.held_out) {
+        let file = documents.file_number();
+        if !openings.iter().any(|(share, end)| file < *end && document.is_held_out(*share)) {
             continue;
         }
         for text in list_document_texts(&document) {

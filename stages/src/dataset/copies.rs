@@ -6,14 +6,14 @@ use std::path::Path;
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{DatasetConfig, RowsConfig};
+use fmflow_engine::pipeline::shards::ShardPlan;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::text::escape::escape_line;
 use serde::{Deserialize, Serialize};
 
 use super::open::{open_documents, plan_shards, remove_kept_contents};
 use crate::data::build::BuildError;
-use crate::data::corpus::{Documents, Patience, SeenDocuments};
-use crate::data::shards::ShardPlan;
+use crate::data::corpus::{Documents, LeftOutShares, Patience, SeenDocuments};
 use crate::failure::stage_failure;
 use crate::job::{check_interrupt, explain_build_error, find_some_files, find_source, remove_downloads};
 
@@ -111,18 +111,20 @@ fn walk_shards(
     mut take: impl FnMut(usize, &mut Documents<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let source = find_source(job.stage, &dataset.name)?;
-    let plan: ShardPlan = plan_shards(source, config)?;
+    let plan: ShardPlan = plan_shards(source, config.shard_bytes)?;
+    // A share that is too large in one shard may be allowed in all of them.
+    let mut shares = LeftOutShares::new(dataset);
     for shard in 0..plan.len() {
         let files = find_some_files(job, source, plan.files(shard))?;
         let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
         let mut documents =
-            open_documents(job, dataset, files.clone(), patience)?.of_a_part().with_copies(None);
+            open_documents(job, dataset, files.clone(), patience)?.with_shares(shares).with_copies(None);
         take(shard, &mut documents)?;
-        drop(documents);
+        shares = documents.into_shares();
         remove_kept_contents(job, dataset, &files)?;
         remove_downloads(job, source, &files)?;
     }
-    Ok(())
+    shares.check().map_err(|error| explain(job, dataset, error))
 }
 
 fn explain(job: &Job<'_>, dataset: &DatasetConfig, error: crate::data::corpus::CorpusError) -> Failure {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{DatasetConfig, EndOfTurn, RowsConfig};
+use fmflow_engine::pipeline::shards::ShardPlan;
 use fmflow_engine::pipeline::stage::SourceFiles;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::text::escape::show_path;
@@ -18,7 +19,6 @@ use crate::data::corpus::ContentStore;
 use crate::data::build::{PlacedDocument, RowsOptions};
 use crate::data::contamination::Contamination;
 use crate::data::corpus::{CorpusError, Documents, Patience, read_documents};
-use crate::data::shards::ShardPlan;
 use crate::data::special_token_mentions::SpecialTokenMentions;
 use crate::failure::input_failure;
 
@@ -89,16 +89,16 @@ pub(crate) fn read_rows_options(config: &RowsConfig) -> RowsOptions {
     }
 }
 
-/// The shards of a dataset's files.
+/// The shards of a dataset's files, each from so many bytes of them.
 ///
 /// # Errors
 /// If the size of a file cannot be read.
-pub(crate) fn plan_shards(source: &SourceFiles, config: &RowsConfig) -> Result<ShardPlan, Failure> {
+pub(crate) fn plan_shards(source: &SourceFiles, shard_bytes: u64) -> Result<ShardPlan, Failure> {
     let sizes: Vec<u64> = match &source.remote {
         Some(remote) => remote.files.iter().map(|file| file.size).collect(),
         None => source.files.iter().map(|file| read_size(file)).collect::<Result<_, _>>()?,
     };
-    Ok(ShardPlan::new(&sizes, config.shard_bytes))
+    Ok(ShardPlan::new(&sizes, shard_bytes))
 }
 
 fn read_size(file: &std::path::Path) -> Result<u64, Failure> {

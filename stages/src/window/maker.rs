@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{RowsConfig, StageConfig};
 use fmflow_engine::pipeline::role::InputRole;
+use fmflow_engine::pipeline::shards::ShardPlan;
 use fmflow_engine::run::execute::{Job, Progress, ProgressReporter, WindowSource};
 use fmflow_engine::store::{RowsWindow, ShardEntry, ShardWriter};
 
@@ -16,7 +17,6 @@ use crate::data::contamination::Contamination;
 use crate::data::corpus::{Copies, Patience};
 use crate::data::order::RowOrder;
 use crate::data::rows::{FileSink, RECORDS, RowsFile, Unwritten};
-use crate::data::shards::ShardPlan;
 use crate::data::tokenizer::Tokenizer;
 use crate::dataset::{
     ShardCopies, open_documents, plan_shards, read_kept_compared, read_kept_copies, read_rows_options,
@@ -51,7 +51,7 @@ impl<'a> ShardMaker<'a> {
         };
         let made = source.inputs.get(&InputRole::Tokenizer).expect("rows have a tokenizer");
         let tokenizer = open_tokenizer(made)?.with_special_names(config.specials.unwrap_or_default());
-        let plan = plan_shards(find_source(source.stage, &config.dataset.name)?, config)?;
+        let plan = plan_shards(find_source(source.stage, &config.dataset.name)?, config.shard_bytes)?;
         if (plan.len() as u64, plan.per_group() as u64) != (order.shards, order.per_group) {
             let what =
                 format!("the files of `{}` are not those that its rows were planned with", source.stage.name);

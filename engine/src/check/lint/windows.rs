@@ -1,19 +1,17 @@
 //! A window that has no room for the shards that are shuffled together, as far as the sizes of the files tell.
 
 use crate::pipeline::Pipeline;
-use crate::pipeline::config::{DatasetFormat, RowsConfig, StageConfig};
+use crate::pipeline::config::{FileLayout, RowsConfig, StageConfig};
 use crate::pipeline::field_path::rows;
+use crate::pipeline::shards::ShardPlan;
+use crate::pipeline::source_facts::list_file_sizes;
 use crate::pipeline::stage::Stage;
 use crate::pipeline::window::find_window_share;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::display::{count_noun, format_bytes};
-use crate::text::file_head::read_file_size;
 
-/// Shards of the declared size that are shuffled together.
-const GROUP_SHARDS: u64 = 16;
-
-/// Rows take at least this part of the bytes of their files: two and a half bytes or more for a token of up to ten.
-const LEAST_SHARE: u64 = 4;
+/// Rows of plain text take at least this part of the bytes of their files: two and a half bytes or more for a token of up to ten.
+const LEAST_SHARE: f64 = 4.0;
 
 /// Warns about a window that training would refuse: it needs room for the shards that are read together and those that come next.
 pub(super) fn lint_window(pipeline: &Pipeline, stage: &Stage, sink: &mut Sink) {
@@ -22,12 +20,13 @@ pub(super) fn lint_window(pipeline: &Pipeline, stage: &Stage, sink: &mut Sink) {
     if !is_kept_whole(config) {
         return;
     }
-    let sizes: Vec<u64> = list_file_sizes(stage);
-    let total = sizes.iter().fold(0, |sum: u64, size| sum.saturating_add(*size));
-    let largest = sizes.iter().copied().max().unwrap_or(0);
-    let group = config.shard_bytes.saturating_mul(GROUP_SHARDS).max(largest).min(total);
-    let needed = if group < total { group.saturating_mul(2).min(total) } else { group };
-    if share >= needed / LEAST_SHARE {
+    // As the training guesses: a group like the first one, and another one if there are several.
+    let sizes: Vec<u64> = stage.main_sources().flat_map(list_file_sizes).collect();
+    let plan = ShardPlan::new(&sizes, config.shard_bytes);
+    let group = sizes[plan.opening_files()].iter().fold(0, |sum: u64, size| sum.saturating_add(*size));
+    let needed = group.saturating_mul(plan.groups().min(2) as u64);
+    let trained = needed as f64 * (1.0 - config.dataset.held_out);
+    if share as f64 >= trained / LEAST_SHARE {
         return;
     }
     let datasets = (window.get() / share.max(1)).max(1);
@@ -50,19 +49,12 @@ pub(super) fn lint_window(pipeline: &Pipeline, stage: &Stage, sink: &mut Sink) {
     );
 }
 
-/// Whether all documents of the files become rows, so that their sizes say something.
+/// Whether the files are text that becomes rows as a whole, so that their sizes say something. Of a record nobody knows how much is text.
 fn is_kept_whole(config: &RowsConfig) -> bool {
     let dataset = &config.dataset;
     dataset.filters.is_empty()
         && dataset.cap.is_none()
         && dataset.contamination.is_empty()
         && !dataset.drops_duplicates
-        && !matches!(dataset.format, DatasetFormat::Contents(_))
-}
-
-fn list_file_sizes(stage: &Stage) -> Vec<u64> {
-    let local = stage.main_sources().flat_map(|source| &source.files);
-    let remote = stage.main_sources().filter_map(|source| source.remote.as_ref());
-    let remote = remote.flat_map(|remote| &remote.files).map(|file| file.size);
-    local.filter_map(|path| read_file_size(path)).chain(remote).collect()
+        && matches!(dataset.layout, FileLayout::Text(_))
 }

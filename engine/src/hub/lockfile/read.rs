@@ -37,7 +37,7 @@ pub(crate) fn read_lockfile(config: &Path, sink: &mut Sink) -> Lockfile {
 /// Gives a problem of a lock file the code and the help that all of them share.
 fn invalid_lockfile(problem: Diagnostic, name: &str, update_command: &str) -> Diagnostic {
     let message = match problem.code {
-        Code::LockInvalid | Code::UnreadableFile => problem.message,
+        Code::LockInvalid | Code::UnreadableFile | Code::FileTooLarge | Code::NotUtf8 => problem.message,
         _ => format!("`{name}` is not KDL: {}", problem.message),
     };
     let mut diagnostic = Diagnostic::new(Code::LockInvalid, message);
@@ -47,7 +47,7 @@ fn invalid_lockfile(problem: Diagnostic, name: &str, update_command: &str) -> Di
 }
 
 /// Reads the nodes of a lock file, as far as they can be understood.
-fn parse_lockfile(divided: &DividedLock, sink: &mut Sink) -> Lockfile {
+pub(super) fn parse_lockfile(divided: &DividedLock, sink: &mut Sink) -> Lockfile {
     let mut lock = Lockfile::default();
     let file = &divided.rest;
     let Some(document) = parse::parse_kdl_file(file, sink) else { return lock };

@@ -138,6 +138,45 @@ fn a_lock_file_that_nobody_could_read_is_not_written() {
     };
     assert_eq!(lock.write(&Disk, &path).unwrap_err().exit_code(), 2);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the old one stays");
+    // The files of a model are parsed, so that there may not be as many.
+    let mut lock = example();
+    let model = lock.pins.get_mut(&asked(RepositoryKind::Model, "a", Some("main"))).unwrap();
+    model.files = vec![model.files[0].clone(); 20_001];
+    let error = lock.write(&Disk, &path).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(
+        error.to_string().contains("without the lines of files of datasets, is larger than 1 MiB"),
+        "{error}"
+    );
+    assert!(std::fs::read(&path).unwrap().len() > 10_000_000, "the old one stays");
+}
+
+#[test]
+fn a_long_lock_file_is_read_with_any_names_ends_of_lines_and_comments() {
+    let mut lock = example();
+    let documents = lock.pins.get_mut(&asked(RepositoryKind::Dataset, "b/c", None)).unwrap();
+    for found in documents.selections.values_mut() {
+        let file = |at: usize| PinnedFile { path: format!("te\u{301}xt \"{at}\""), ..found.files[0].clone() };
+        found.files = (0..20_000).map(file).collect();
+    }
+    let text = lock.render();
+    let comments = "  // it's \"odd\n/* and\n        file \"x\" size=7\n \"this */\n    selection";
+    for text in [text.clone(), text.replace('\n', "\r\n"), text.replacen("    selection", comments, 1)] {
+        let (read, faults) = reading(&text);
+        assert_eq!(faults, "");
+        assert!(read.pins == lock.pins);
+    }
+}
+
+#[test]
+fn a_lock_file_that_is_too_large_is_called_so() {
+    let (_, faults) = reading(&"// x\n".repeat((MAX_LOCK_BYTES / 5 + 1) as usize));
+    assert!(faults.contains("`p.lock` is larger than 64 MiB ("), "{faults}");
+    let (_, faults) = reading(&"x\n".repeat(20_001));
+    assert!(
+        faults.contains("`p.lock`, without the lines of files of datasets, has more than 20 000"),
+        "{faults}"
+    );
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Decodes what must not be in a dataset: texts of benchmarks, held-out documents, documents of other datasets.
 
+use std::collections::{HashMap, HashSet};
+
 use super::Decoder;
-use crate::language::draft::{find_compared_datasets, list_originals};
+use crate::language::draft::{find_compared_datasets, list_held_out_parts, list_originals};
 use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::config::{ComparedTexts, ContaminationCheck, DatasetConfig};
@@ -18,7 +20,7 @@ pub(super) fn decode_contamination(dataset: &Record, name: &str) -> Option<Vec<C
             ),
             (None, held) => {
                 let dataset = held?.to_owned();
-                (format!("held-out {dataset}"), ComparedTexts::HeldOut { dataset })
+                (format!("held-out {dataset}"), ComparedTexts::HeldOut { dataset, parts: Vec::new() })
             }
         };
         Some(ContaminationCheck {
@@ -37,13 +39,13 @@ pub(super) fn decode_originals(dataset: &Record) -> Option<Vec<String>> {
 }
 
 impl Decoder<'_> {
-    /// Finds the files of what a dataset is compared with; they become sources of the stage. Returns the other datasets; those that say
-    /// nothing of it hold out `held_out`.
+    /// Finds the files of what a dataset of these rows is compared with; they become sources of the stage. Also finds what is held out of
+    /// the datasets that it is compared with. Returns the other ones.
     pub(super) fn find_compared(
         &mut self,
+        rows: &Record,
         record: &Record,
-        dataset: &DatasetConfig,
-        held_out: Option<f64>,
+        dataset: &mut DatasetConfig,
     ) -> Option<Vec<DatasetConfig>> {
         for (child, check) in record.children("contamination").zip(&dataset.contamination) {
             let (Some(from), ComparedTexts::Benchmark { source }) = (child.leaf("from"), &check.texts) else {
@@ -53,30 +55,33 @@ impl Decoder<'_> {
             self.sources.push(SourceFiles::local(source, files));
         }
         let others = find_compared_datasets(self.world, record);
-        let others = others.into_iter().map(|other| {
-            let mut other = (!other.broken).then(|| self.dataset(other)).flatten()?;
-            if other.held_out == 0.0 {
-                other.held_out = held_out.unwrap_or(0.0);
-            }
-            Some(other)
-        });
+        let others = others.into_iter().map(|other| (!other.broken).then(|| self.dataset(other)).flatten());
         let others: Vec<DatasetConfig> = others.collect::<Option<_>>()?;
-        let all: Vec<&DatasetConfig> = std::iter::once(dataset).chain(&others).collect();
-        let held = record.children("contamination").filter_map(|child| child.leaf("held-out"));
-        let sound = held.map(|leaf| self.report_nothing_held_out(leaf, &all));
-        let sound = sound.collect::<Vec<_>>().into_iter().all(|sound| sound);
-        let ordered = list_originals(record).map(|leaf| self.report_unfit_original(record, leaf));
-        let ordered = ordered.collect::<Vec<_>>().into_iter().all(|sound| sound);
-        (sound && ordered).then_some(others)
+        let mut sound = true;
+        for (child, check) in record.children("contamination").zip(&mut dataset.contamination) {
+            let (Some(leaf), ComparedTexts::HeldOut { parts, .. }) =
+                (child.leaf("held-out"), &mut check.texts)
+            else {
+                continue;
+            };
+            let target = self.world.any_target(leaf)?;
+            *parts = list_held_out_parts(self.world, (rows, record), target);
+            if parts.is_empty() {
+                self.report_nothing_held_out(leaf);
+                sound = false;
+            }
+        }
+        let mut circular = None;
+        for leaf in list_originals(record) {
+            let circular = circular.get_or_insert_with(|| list_datasets_dropping(self.world, record));
+            sound &= self.report_unfit_original(record, leaf, circular);
+        }
+        sound.then_some(others)
     }
 
-    /// Reports a comparison with the held-out documents of a dataset that has none. Whether there is nothing to report.
-    fn report_nothing_held_out(&mut self, leaf: &Leaf, datasets: &[&DatasetConfig]) -> bool {
+    /// Reports a comparison with the held-out documents of a dataset that has none.
+    fn report_nothing_held_out(&mut self, leaf: &Leaf) {
         let name = leaf.expect_text();
-        let holds = |dataset: &&DatasetConfig| dataset.name == name && dataset.held_out > 0.0;
-        if datasets.iter().any(holds) {
-            return true;
-        }
         let message = format!("dataset `{name}` holds nothing out that documents could be compared with");
         let declared = self.world.named("dataset", name).and_then(Record::name_leaf);
         let mut diagnostic = Diagnostic::new(Code::NothingHeldOut, message)
@@ -85,12 +90,16 @@ impl Decoder<'_> {
             diagnostic = diagnostic.also(&place.span, "nothing is held out");
         }
         self.sink.push(diagnostic.help(format!("write `held-out=\"2%\"` in dataset `{name}`")));
-        false
     }
 
     /// Reports a dataset whose documents nobody knows before its rows are made, and datasets that drop what is in each other: then
-    /// none would keep it. Whether there is nothing to report.
-    fn report_unfit_original(&mut self, record: &Record, leaf: &Leaf) -> bool {
+    /// none would keep it. `circular` are those that drop what is in this one. Whether there is nothing to report.
+    fn report_unfit_original(
+        &mut self,
+        record: &Record,
+        leaf: &Leaf,
+        circular: &HashSet<*const Record>,
+    ) -> bool {
         let Some(original) = self.world.target(leaf) else { return false };
         let name = original.expect_name();
         if let Some(cap) = original.leaf("tokens").or_else(|| original.leaf("tokens-at-most")) {
@@ -107,7 +116,7 @@ impl Decoder<'_> {
             );
             return false;
         }
-        if !reaches(self.world, original, record, 0) {
+        if !circular.contains(&std::ptr::from_ref(original)) {
             return true;
         }
         let message = format!(
@@ -123,13 +132,19 @@ impl Decoder<'_> {
     }
 }
 
-/// Whether a dataset drops documents of `wanted`, or of one that does, and so on.
-fn reaches(world: &Declarations, from: &Record, wanted: &Record, depth: usize) -> bool {
-    /// A longer chain than this is no circle that anybody wrote.
-    const DEEPEST: usize = 64;
-    std::ptr::eq(from, wanted)
-        || depth < DEEPEST
-            && list_originals(from)
-                .filter_map(|leaf| world.any_target(leaf))
-                .any(|next| reaches(world, next, wanted, depth + 1))
+/// The datasets that drop documents of `wanted`, or of one that does, and so on; with it itself.
+fn list_datasets_dropping(world: &Declarations, wanted: &Record) -> HashSet<*const Record> {
+    let mut droppers: HashMap<*const Record, Vec<*const Record>> = HashMap::new();
+    for dataset in world.of_kind("dataset") {
+        for original in list_originals(dataset).filter_map(|leaf| world.any_target(leaf)) {
+            droppers.entry(original).or_default().push(dataset);
+        }
+    }
+    let (mut found, mut open) = (HashSet::new(), vec![std::ptr::from_ref(wanted)]);
+    while let Some(next) = open.pop() {
+        if found.insert(next) {
+            open.extend(droppers.get(&next).into_iter().flatten());
+        }
+    }
+    found
 }

@@ -92,7 +92,7 @@ impl Decoder<'_> {
         if dataset.held_out == 0.0 {
             dataset.held_out = record.number("held-out").unwrap_or(dataset.held_out);
         }
-        let others = self.find_compared(dataset_record, &dataset, record.number("held-out"))?;
+        let others = self.find_compared(record, dataset_record, &mut dataset)?;
         if let (Some(named), false) =
             (find_answer_field(record), matches!(dataset.format, DatasetFormat::Chat { .. }))
         {

@@ -33,7 +33,7 @@ pub struct DatasetConfig {
 }
 
 /// Texts that must not be in the documents of a dataset.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ContaminationCheck {
     /// Name of the benchmark or dataset for people.
     pub name: String,
@@ -46,7 +46,7 @@ pub struct ContaminationCheck {
 }
 
 /// Texts that documents are compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ComparedTexts {
     /// All texts of a benchmark.
     Benchmark {
@@ -57,7 +57,18 @@ pub enum ComparedTexts {
     HeldOut {
         /// Name of the dataset, which may be the one that is compared.
         dataset: String,
+        /// The rows that it is in, as far as they hold documents out: what any of them holds out is looked for. Filled in for rows.
+        parts: Vec<HeldOutPart>,
     },
+}
+
+/// What a `rows` node holds out of a dataset: a share of the documents of the first shards.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeldOutPart {
+    /// The share, in (0, 1).
+    pub share: f64,
+    /// Bytes of source files from which a shard is made, at least.
+    pub shard_bytes: u64,
 }
 
 /// The values of a field that a record must have to be a document: one of the accepted ones, or a number in the range.
@@ -131,6 +142,16 @@ impl RowsConfig {
     #[must_use]
     pub fn dataset_called(&self, name: &str) -> Option<&DatasetConfig> {
         [&self.dataset].into_iter().chain(&self.others).find(|dataset| dataset.name == name)
+    }
+
+    /// What the rows of a dataset hold out of it, if its held-out documents are looked for.
+    pub fn list_held_out_parts(&self, name: &str) -> impl Iterator<Item = &HeldOutPart> {
+        let mut checks = self.dataset.contamination.iter();
+        let found = checks.find_map(|check| match &check.texts {
+            ComparedTexts::HeldOut { dataset, parts } if dataset == name => Some(parts),
+            _ => None,
+        });
+        found.into_iter().flatten()
     }
 }
 

@@ -106,3 +106,23 @@ fn chunks_of_a_file_that_went_on_are_those_of_one_that_did_not() {
     assert_eq!(begin, 1);
     assert_eq!(chunks(&artifact), chunks(&whole));
 }
+
+#[test]
+fn a_file_with_another_name_is_made_anew_and_the_other_one_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    {
+        let store = Store::create_in(Arc::new(Disk), &root).unwrap();
+        let lock = store.lock().unwrap();
+        let slot = store.open_slot(&lock, key("rows"), Facts::default()).unwrap();
+        let (_, mut file, _) = slot.growing_artifact("rows.bin").unwrap();
+        file.write_all(&[1; 40]).unwrap();
+        file.note(1, json!({ "units": 1 })).unwrap();
+    }
+    let work = fs::read_dir(root.join("work")).unwrap().next().unwrap().unwrap().path();
+    let copy = folder.path().join("copy");
+    fs::hard_link(work.join("growing/rows.bin"), &copy).unwrap();
+    let (artifact, begin) = grow(Arc::new(Disk), &root, 40).unwrap();
+    assert_eq!((begin, fs::read(artifact.join("rows.bin")).unwrap().len()), (0, 127));
+    assert_eq!(fs::read(copy).unwrap(), [1; 40]);
+}

@@ -26,6 +26,8 @@ struct FaultState {
     mode: FaultMode,
     /// Files with contents that were not synced, and how many of their bytes a power cut leaves.
     unsynced: BTreeMap<PathBuf, u64>,
+    /// Paths of files that were opened for reading, in this order.
+    opened: Vec<PathBuf>,
 }
 
 /// A file system with one fault.
@@ -38,7 +40,7 @@ pub(crate) struct FaultyVfs {
 impl FaultyVfs {
     /// A file system whose operation number `at`, counted from 0, fails.
     pub(crate) fn new(at: u64, mode: FaultMode) -> Self {
-        let state = FaultState { count: 0, at, mode, unsynced: BTreeMap::new() };
+        let state = FaultState { count: 0, at, mode, unsynced: BTreeMap::new(), opened: Vec::new() };
         Self { state: Arc::new(Mutex::new(state)), inner: Arc::new(Disk) }
     }
 
@@ -51,6 +53,11 @@ impl FaultyVfs {
     pub(crate) fn struck(&self) -> bool {
         let state = self.state();
         state.count > state.at
+    }
+
+    /// How often files of this name were opened for reading.
+    pub(crate) fn count_opened(&self, name: &str) -> usize {
+        self.state().opened.iter().filter(|path| path.ends_with(name)).count()
     }
 
     /// Takes from every file what was not synced, as ext4 and XFS do after a power cut.
@@ -203,6 +210,7 @@ impl Vfs for FaultyVfs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        self.state().opened.push(path.to_path_buf());
         self.inner.open(path)
     }
 

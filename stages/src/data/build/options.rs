@@ -1,13 +1,13 @@
 //! Options for making rows.
 
 use fmflow_engine::pipeline::config::{SpecialNames, TokenCap};
+use fmflow_engine::pipeline::shards::ShardPlan;
 
 use super::error::{BuildError, options_error};
 use super::shard_counts::{RowsProgress, ShardCounts};
 use crate::data::chat::AnswerRoom;
 use crate::data::packing::{MAX_LENGTH, Packing};
 use crate::data::rows::ShardsSummary;
-use crate::data::shards::ShardPlan;
 
 /// Options for making rows.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Most runs of one comparison: 256 MiB, and their texts.
+use fmflow_engine::text::display::format_bytes;
+
+/// Most different runs of one comparison: 256 MiB, twice that while texts are added, and their texts.
 const MAX_RUNS: usize = 1 << 24;
 
 /// Most bytes of their texts, in lower case.
@@ -26,9 +28,11 @@ pub(super) struct Run<'r> {
 pub(super) struct RunIndex {
     /// Words in a run.
     length: usize,
-    /// The words of all texts in lower case, each with a blank behind it.
+    /// Most runs, and most bytes of their texts.
+    most: (usize, usize),
+    /// The words of all texts that have a run, in lower case, each with a blank behind it.
     words: String,
-    /// Where in `words` the texts of each record begin.
+    /// Where in `words` the texts of each record begin; ascending.
     records: Vec<(usize, u64)>,
     /// The hash of each run, and where in `words` it begins; sorted, and each run once, when all texts are added.
     runs: Vec<(u64, u32)>,
@@ -94,7 +98,14 @@ fn split_words(text: &str) -> impl Iterator<Item = Range<usize>> {
 
 impl RunIndex {
     pub(super) fn new(length: usize) -> Self {
-        Self { length, words: String::new(), records: Vec::new(), runs: Vec::new(), bits: vec![0] }
+        Self {
+            length,
+            most: (MAX_RUNS, MAX_TEXT_BYTES),
+            words: String::new(),
+            records: Vec::new(),
+            runs: Vec::new(),
+            bits: vec![0],
+        }
     }
 
     /// Adds the runs of a text of a record. Whether it has any.
@@ -103,33 +114,61 @@ impl RunIndex {
     /// If there are too many.
     pub(super) fn add(&mut self, text: &str, record: u64) -> Result<bool, String> {
         let mut window = Window::new(text, self.length);
-        let before = self.runs.len();
-        self.records.push((self.words.len(), record));
+        let (begin, mut any) = (self.words.len(), false);
+        self.records.push((begin, record));
         // Where each of the last words begins.
         let mut starts = VecDeque::with_capacity(self.length);
         for word in split_words(text) {
+            let lower = text[word.clone()].to_lowercase();
+            if self.words.len() + lower.len() >= self.most.1 {
+                return Err(format!(
+                    "the texts to look for have more than {}; take fewer",
+                    format_bytes(self.most.1 as u64)
+                ));
+            }
             starts.push_back(self.words.len());
-            self.words.push_str(&text[word.clone()].to_lowercase());
+            self.words.push_str(&lower);
             self.words.push(' ');
             let Some(hash) = window.push(word) else { continue };
             let start = starts.pop_front().expect("a run has a word");
             self.runs.push((hash, u32::try_from(start).expect("the texts are bounded")));
-            if self.runs.len() > MAX_RUNS || self.words.len() > MAX_TEXT_BYTES {
-                return Err(format!(
-                    "there are more than {MAX_RUNS} runs of {} words to look for; take fewer texts",
-                    self.length
-                ));
+            any = true;
+            // So seldom that sorting takes no more than a part of the time.
+            if self.runs.len() > 2 * self.most.0 {
+                self.drop_repeated_runs()?;
             }
         }
-        Ok(self.runs.len() > before)
+        if !any {
+            // No run is in it: it would only take room.
+            self.words.truncate(begin);
+            self.records.pop();
+        }
+        Ok(any)
     }
 
-    /// Prepares the look-up, once all texts are added.
-    pub(super) fn finish(&mut self) {
+    /// Sorts the runs and keeps each once.
+    fn drop_repeated_runs(&mut self) -> Result<(), String> {
         let mut runs = std::mem::take(&mut self.runs);
         runs.sort_unstable();
         // Of equal runs the first one stays. Others with the same hash are rare, and may lie between them.
         runs.dedup_by(|next, kept| next.0 == kept.0 && self.run_at(next.1) == self.run_at(kept.1));
+        self.runs = runs;
+        if self.runs.len() > self.most.0 {
+            return Err(format!(
+                "there are more than {} runs of {} words to look for; take fewer texts",
+                self.most.0, self.length
+            ));
+        }
+        Ok(())
+    }
+
+    /// Prepares the look-up, once all texts are added.
+    ///
+    /// # Errors
+    /// If there are too many runs.
+    pub(super) fn finish(&mut self) -> Result<(), String> {
+        self.drop_repeated_runs()?;
+        let mut runs = std::mem::take(&mut self.runs);
         runs.shrink_to_fit();
         // Sixteen bits for each run leave one in sixteen of the words of a text to the look-up.
         self.bits = vec![0; (runs.len() / 4 + 1).next_power_of_two()];
@@ -139,6 +178,7 @@ impl RunIndex {
             self.bits[word] |= bit;
         }
         self.runs = runs;
+        Ok(())
     }
 
     /// The first run of the texts in `text`.
@@ -188,6 +228,26 @@ mod tests {
         assert!(words("..., ").is_empty());
     }
 
+    #[test]
+    fn only_different_runs_and_texts_that_have_one_take_room() {
+        let index = || RunIndex { most: (4, 40), ..RunIndex::new(3) };
+        let mut runs = index();
+        for record in 0..50 {
+            // Each would take ten of the forty bytes.
+            assert!(!runs.add("too short!", record).unwrap());
+        }
+        assert_eq!(runs.words.len() + runs.records.len(), 0);
+        assert!(runs.add("a b c a b c a b c a b c a b c", 7).unwrap(), "13 runs, 3 different ones");
+        runs.finish().unwrap();
+        assert_eq!(runs.find("x b c a").unwrap(), Run { words: "b c a", record: 7 });
+        let mut many = index();
+        assert!(many.add("a b c d e f g", 0).unwrap(), "five runs, counted at the end");
+        assert!(many.finish().unwrap_err().contains("more than 4 runs of 3 words"));
+        let fails = |text: &str| index().add(text, 0).unwrap_err();
+        assert!(fails("a b c d e f g h i j k").contains("more than 4 runs of 3 words"));
+        assert!(fails(&"a".repeat(40)).contains("the texts to look for have more than 40 B; take fewer"));
+    }
+
     /// Does the same without hashes.
     fn find_slowly(benchmark: &[String], text: &str, length: usize) -> bool {
         let list = |text: &str| split_words(text).map(|word| text[word].to_lowercase()).collect::<Vec<_>>();
@@ -210,7 +270,7 @@ mod tests {
                 let any = runs.add(one, number as u64).unwrap();
                 prop_assert_eq!(any, split_words(one).count() >= length);
             }
-            runs.finish();
+            runs.finish().unwrap();
             prop_assert_eq!(runs.find(&text).is_some(), find_slowly(&benchmark, &text, length));
         }
     }

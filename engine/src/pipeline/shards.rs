@@ -2,7 +2,7 @@
 //!
 //! A shard is as many files in a row as have a given number of bytes together, or one larger file; rows never continue from one
 //! shard into the next. So the division depends on the sizes of the files alone, which are known before anything is read, and so
-//! does the order in which shards are read ([`super::order`]).
+//! does the order in which shards are read.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ const GROUP_SHARDS: u64 = 16;
 
 /// The shards of a dataset. There is at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ShardPlan {
+pub struct ShardPlan {
     /// The numbers of the files of each shard, ascending and without gaps.
     files: Vec<Range<usize>>,
     /// Shards in a group.
@@ -21,7 +21,7 @@ pub(crate) struct ShardPlan {
 impl ShardPlan {
     /// Divides files of these sizes, in bytes, into shards of at least `shard_bytes`; the last one may be smaller.
     #[must_use]
-    pub(crate) fn new(sizes: &[u64], shard_bytes: u64) -> Self {
+    pub fn new(sizes: &[u64], shard_bytes: u64) -> Self {
         let (mut files, mut start, mut bytes) = (Vec::new(), 0, 0_u64);
         for (number, size) in sizes.iter().enumerate() {
             bytes = bytes.saturating_add(*size);
@@ -42,31 +42,44 @@ impl ShardPlan {
 
     /// Number of shards.
     #[must_use]
-    pub(crate) fn len(&self) -> usize {
+    #[expect(clippy::len_without_is_empty, reason = "there is at least one")]
+    pub fn len(&self) -> usize {
         self.files.len()
     }
 
     /// Shards in a group.
     #[must_use]
-    pub(crate) fn per_group(&self) -> usize {
+    pub fn per_group(&self) -> usize {
         self.per_group
     }
 
     /// Number of the first shards, which say what the dataset is like: those of one group. Only their held-out documents are kept.
     #[must_use]
-    pub(crate) fn opening(&self) -> usize {
+    pub fn opening(&self) -> usize {
         self.per_group
+    }
+
+    /// The numbers of the files of the first shards.
+    #[must_use]
+    pub fn opening_files(&self) -> Range<usize> {
+        0..self.files(self.opening() - 1).end
+    }
+
+    /// Groups of shards.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.len().div_ceil(self.per_group)
     }
 
     /// The numbers of the files of a shard.
     #[must_use]
-    pub(crate) fn files(&self, shard: usize) -> Range<usize> {
+    pub fn files(&self, shard: usize) -> Range<usize> {
         self.files[shard].clone()
     }
 
     /// The shard of a file.
     #[must_use]
-    pub(crate) fn shard_of(&self, file: usize) -> usize {
+    pub fn shard_of(&self, file: usize) -> usize {
         self.files.partition_point(|files| files.end <= file).min(self.files.len() - 1)
     }
 }

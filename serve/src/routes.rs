@@ -199,7 +199,9 @@ async fn collect(
         match answers.next().await {
             Some(Event::Piece(sample, text)) => found[sample].0.push_str(&text),
             Some(Event::Laws(sample, new)) => {
-                found[sample].1.iter_mut().for_each(|own| own.take(new.clone()))
+                if let Some(own) = &mut found[sample].1 {
+                    own.take(new);
+                }
             }
             Some(Event::Ended(sample, ending)) => found[sample].2 = Some(ending),
             Some(Event::Failed(failure)) => return Err(failure.into()),

@@ -420,7 +420,6 @@ fn questions_are_asked_with_the_ids_of_training() {
     }
 }
 
-/// Gaps are filled together: the texts between them are there from the first pass on, and stay.
 #[test]
 fn a_frontier_measures_every_sampler_as_an_evaluation_does() {
     let project = Project::tiny();
@@ -504,6 +503,7 @@ frontier "speed" {
     project.fmflow(&["run", "--smoke", "tiny.kdl", "--until", "speed"]).ok();
 }
 
+/// Gaps are filled together: the texts between them are there from the first pass on, and stay.
 #[test]
 fn several_gaps_are_filled_at_once() {
     let gaps = [

@@ -59,6 +59,14 @@ impl SelectionArguments {
         part.into_iter().chain(from).collect::<Vec<_>>().join(" ")
     }
 
+    /// The flags of a run of this plan, which makes a damaged result again.
+    fn format_run_flags(&self, plan: &Plan) -> String {
+        match self.from {
+            None => [self.format_flags(), plan.format_repair_flag()].join(" ").trim().to_owned(),
+            Some(_) => self.format_flags(),
+        }
+    }
+
     /// The flags without `--from`: those that select a part of the pipeline.
     pub(super) fn format_part_flags(&self) -> String {
         let flags = [("--until", &self.until), ("--only", &self.only)];
@@ -115,11 +123,7 @@ pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) 
     } else {
         let source = &arguments.source;
         let refused = asked.describe_refusal(&source.format_next_command("approve", "", context));
-        let flags = match &arguments.which.from {
-            None => [arguments.which.format_flags(), plan.format_repair_flag()].join(" ").trim().to_owned(),
-            Some(_) => arguments.which.format_flags(),
-        };
-        let next = source.format_next_command("run", &flags, context);
+        let next = source.format_next_command("run", &arguments.which.format_run_flags(&plan), context);
         let commands = text::PlannedCommands { shown: asked.render(), refused, next };
         let times = times.map(|times| text::render_times(&pipeline, &times)).unwrap_or_default();
         context.output.result(&(text::render_plan_text(&pipeline, &plan, &commands) + &times))?;

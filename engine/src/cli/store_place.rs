@@ -116,5 +116,7 @@ mod tests {
         fs::remove_dir(inner.join(NAME)).unwrap();
         std::os::unix::fs::symlink("nowhere", inner.join(NAME)).unwrap();
         assert_eq!(find_store(Some(&file)), inner.join(NAME));
+        // No file, but what people type.
+        assert_eq!(find_start(Some(Path::new("/"))), Path::new("/"));
     }
 }

@@ -66,7 +66,7 @@ pub(crate) fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
             StageCost { shape, size: find_model_size(stage, shape, &costs), ..StageCost::default() };
         estimate_bytes(&mut cost, stage, facts, &costs);
         if let Some(share) = find_window_share(pipeline, stage) {
-            cost.limit_to_window(share, count_opening_bytes(stage));
+            cost.limit_to_window(share, count_plan_downloads(stage));
         }
         if let StageConfig::Train(config) = &stage.config {
             cost.training = Some(estimate_training_cost(pipeline, stage, config, shape));
@@ -78,10 +78,10 @@ pub(crate) fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
 }
 
 /// Bytes that the plan of a window downloads at most: the files of the first shards.
-fn count_opening_bytes(stage: &Stage) -> u64 {
+fn count_plan_downloads(stage: &Stage) -> u64 {
     let StageConfig::Rows(config) = &stage.config else { return 0 };
     let remote = stage.main_sources().filter(|source| source.remote.is_some());
-    remote.map(|source| source_facts::count_opening_bytes(source, config.shard_bytes)).sum()
+    saturating_sum(remote.map(|source| source_facts::count_opening_bytes(source, config.shard_bytes)))
 }
 
 impl StageCost {

@@ -48,13 +48,15 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 ///   answer that was never written fails. Exact match asks for a later answer with the ids of training.
 /// - 6 of `rows` and 2 of `tokenizer`: of several answers in a row each is learned; before, a dataset of such conversations was at fault, or
 ///   had them skipped.
-/// - 2 of `frontier`: scores and answers are named after the dataset and the sampler.
+/// - 12 of `evaluate`: a gap of blanks is an answer; gaps of known length are written in batches.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
-        StageConfig::Command(_) | StageConfig::Average(_) | StageConfig::Report => 1,
-        StageConfig::Frontier(_)
-        | StageConfig::Tokenizer(_)
+        StageConfig::Command(_)
+        | StageConfig::Average(_)
+        | StageConfig::Frontier(_)
+        | StageConfig::Report => 1,
+        StageConfig::Tokenizer(_)
         | StageConfig::Fetch(_)
         | StageConfig::RandomInit(_)
         | StageConfig::Export(_) => 2,

@@ -16,7 +16,8 @@ const CHUNK: u64 = 256;
 /// The most logits that exist at once on a card, in values.
 const MOST_LOGITS: u64 = 1 << 26;
 
-/// Bytes that a process takes beside a model: the program, its threads, and buffers of files.
+/// Bytes that a process takes beside a model: the program, its threads, and buffers of files. Fitted with the other constants on the
+/// shapes of `benches/memory.py` (BENCHMARKS.md).
 const PROGRAM: u64 = 24 << 20;
 
 /// Peak memory of a stage in bytes, by what takes it.

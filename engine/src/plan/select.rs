@@ -90,7 +90,7 @@ impl Plan {
 }
 
 /// A stage and everything that it needs.
-fn find_ancestors(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
+pub(crate) fn find_ancestors(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
     let mut found = IndexSet::new();
     let mut open = vec![id];
     while let Some(id) = open.pop() {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use indexmap::IndexSet;
+
 use super::chart::{find_ticks, format_tick};
 use super::markup::{escape_markup, format_number, format_percent};
 
@@ -92,15 +94,24 @@ pub fn draw_frontier(title: &str, points: &[FrontierPoint]) -> String {
     svg + "</svg>\n"
 }
 
-/// The groups, each once, in the order of the points.
-fn list_groups(points: &[FrontierPoint]) -> Vec<&str> {
-    let mut groups: Vec<&str> = Vec::new();
-    for point in points {
-        if !groups.contains(&point.group.as_str()) {
-            groups.push(&point.group);
-        }
+/// Where the values of a plot lie: its left side, and the largest value across.
+#[derive(Clone, Copy)]
+struct Plot {
+    left: f64,
+    most: f64,
+}
+
+impl Plot {
+    const BOTTOM: f64 = TOP + PLOT.1;
+
+    fn across(self, value: f64) -> f64 {
+        self.left + PLOT.0 * value / self.most
     }
-    groups
+
+    /// The height of a share.
+    fn up(share: f64) -> f64 {
+        Self::BOTTOM - PLOT.1 * share / 1.05
+    }
 }
 
 fn draw_plot(
@@ -110,50 +121,17 @@ fn draw_plot(
     x: impl Fn(&FrontierPoint) -> f64,
 ) {
     let shown = |point: &FrontierPoint| if x(point).is_finite() { x(point).max(0.0) } else { 0.0 };
-    let most = points.iter().map(&shown).fold(1.0, f64::max) * 1.08;
-    let (bottom, right) = (TOP + PLOT.1, left + PLOT.0);
-    let place = |at: f64| left + PLOT.0 * at / most;
-    let level = |share: f64| bottom - PLOT.1 * share / 1.05;
-    let _ =
-        writeln!(svg, "<text class=\"soft\" x=\"{left:.1}\" y=\"{:.1}\">right answers, %</text>", TOP - 14.0);
-    for tick in find_ticks(0.0, 100.0, false) {
-        let y = level(tick / 100.0);
-        let _ = writeln!(
-            svg,
-            "<path class=\"grid\" d=\"M{left:.1} {y:.1}H{right:.1}\"/><text class=\"soft\" text-anchor=\"end\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            left - 7.0,
-            y + 4.0,
-            format_tick(tick)
-        );
-    }
-    for tick in find_ticks(0.0, most, false) {
-        let _ = writeln!(
-            svg,
-            "<text class=\"soft\" text-anchor=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            place(tick),
-            bottom + 16.0,
-            format_tick(tick)
-        );
-    }
-    let _ = writeln!(
-        svg,
-        "<path class=\"axis\" d=\"M{left:.1} {bottom:.1}H{right:.1}\"/><text class=\"soft\" text-anchor=\"end\" x=\"{right:.1}\" y=\"{:.1}\">{name}</text><path class=\"twin\" d=\"M{:.1} {TOP:.1}V{bottom:.1}\"/>",
-        bottom + 32.0,
-        place(1.0)
-    );
+    let plot = Plot { left, most: points.iter().map(&shown).fold(1.0, f64::max) * 1.08 };
+    draw_axes(svg, plot, name);
     let best = find_frontier(points, shown);
-    for group in list_groups(points) {
-        let best: Vec<&FrontierPoint> =
-            best.iter().map(|at| &points[*at]).filter(|point| point.group == group).collect();
-        let corner = |point: &&FrontierPoint| format!("{:.1} {:.1}", place(shown(point)), level(point.right));
-        if best.len() > 1 {
-            let path = best.iter().map(corner).collect::<Vec<_>>().join("L");
-            let _ = writeln!(svg, "<path class=\"edge\" d=\"M{path}\"/>");
-        }
+    let corner = |at: usize| (plot.across(shown(&points[at])), Plot::up(points[at].right));
+    let groups: IndexSet<&str> = points.iter().map(|point| point.group.as_str()).collect();
+    for group in groups {
+        draw_edge(svg, best.iter().filter(|at| points[**at].group == group).map(|at| corner(*at)));
     }
     for (at, point) in points.iter().enumerate() {
         let class = if best.contains(&at) { "dot best" } else { "dot" };
-        let (x, y) = (place(shown(point)), level(point.right));
+        let (x, y) = corner(at);
         let _ = writeln!(
             svg,
             "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{}</title></circle><text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
@@ -162,6 +140,44 @@ fn draw_plot(
             y - 5.0,
             at + 1
         );
+    }
+}
+
+fn draw_axes(svg: &mut String, plot: Plot, name: &str) {
+    let (left, right, bottom) = (plot.left, plot.left + PLOT.0, Plot::BOTTOM);
+    let _ =
+        writeln!(svg, "<text class=\"soft\" x=\"{left:.1}\" y=\"{:.1}\">right answers, %</text>", TOP - 14.0);
+    for tick in find_ticks(0.0, 100.0, false) {
+        let (x, y) = (left - 7.0, Plot::up(tick / 100.0));
+        let _ = writeln!(
+            svg,
+            "<path class=\"grid\" d=\"M{left:.1} {y:.1}H{right:.1}\"/><text class=\"soft\" text-anchor=\"end\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
+            y + 4.0,
+            format_tick(tick)
+        );
+    }
+    for tick in find_ticks(0.0, plot.most, false) {
+        let _ = writeln!(
+            svg,
+            "<text class=\"soft\" text-anchor=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            plot.across(tick),
+            bottom + 16.0,
+            format_tick(tick)
+        );
+    }
+    let _ = writeln!(
+        svg,
+        "<path class=\"axis\" d=\"M{left:.1} {bottom:.1}H{right:.1}\"/><text class=\"soft\" text-anchor=\"end\" x=\"{right:.1}\" y=\"{:.1}\">{name}</text><path class=\"twin\" d=\"M{:.1} {TOP:.1}V{bottom:.1}\"/>",
+        bottom + 32.0,
+        plot.across(1.0)
+    );
+}
+
+/// A line through the points of a group that no other beats, if there are two.
+fn draw_edge(svg: &mut String, corners: impl Iterator<Item = (f64, f64)>) {
+    let corners: Vec<String> = corners.map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
+    if corners.len() > 1 {
+        let _ = writeln!(svg, "<path class=\"edge\" d=\"M{}\"/>", corners.join("L"));
     }
 }
 

@@ -55,7 +55,6 @@ pub(super) fn read_results(stage: &mut ReportStage, store: &Store, notes: &mut V
 fn list_files(kind: &str) -> &'static [&'static str] {
     match kind {
         "evaluate" => &["report.json"],
-        "frontier" => &["frontier.json"],
         "generate" => &["samples.jsonl"],
         "convert" => &["certificate.json"],
         _ => &[],

@@ -3,8 +3,7 @@
 use indexmap::{IndexMap, IndexSet};
 
 use crate::error::{Failure, Result};
-use crate::pipeline::Pipeline;
-use crate::pipeline::stage::{Stage, StageId};
+use crate::plan::select::find_ancestors;
 use crate::report::collect::{ReportSubject, collect_report};
 use crate::report::facts::{describe_environment, sum_seconds};
 use crate::report::page::{ReportPage, render_report};
@@ -22,9 +21,9 @@ const PAGE: &str = "report.html";
 /// # Errors
 /// If the store cannot be read or written.
 pub(super) fn run_report(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
-    let stage = runner.pipeline.stage(job.stage.id);
-    let name = |id: &StageId| runner.pipeline.stage(*id).name.clone();
-    let about: IndexSet<String> = collect_ancestors(runner.pipeline, stage).iter().map(name).collect();
+    let ancestors = find_ancestors(runner.pipeline, job.stage.id).into_iter();
+    let about: IndexSet<String> =
+        ancestors.filter(|id| *id != job.stage.id).map(|id| runner.pipeline.stage(id).name.clone()).collect();
     let (page, notes) = make_page(runner, about.clone())?;
     notes.iter().for_each(|note| job.report.note(note));
     let counts = [("stages", about.len()), ("checks", page.checks), ("worries", page.worries)];
@@ -37,19 +36,6 @@ pub(super) fn run_report(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Res
     writer.write(PAGE, page.html.as_bytes())?;
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
-}
-
-/// All stages that `stage` depends on.
-pub(super) fn collect_ancestors(pipeline: &Pipeline, stage: &Stage) -> IndexSet<StageId> {
-    let (mut found, mut open) = (IndexSet::new(), vec![stage]);
-    while let Some(next) = open.pop() {
-        for input in &next.inputs {
-            if found.insert(input.stage) {
-                open.push(pipeline.stage(input.stage));
-            }
-        }
-    }
-    found
 }
 
 /// The page, and what could not be read for it.

@@ -15,6 +15,7 @@ use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::pipeline::window::{find_window_share, find_windowed_rows};
+use crate::plan::select::find_ancestors;
 use crate::plan::{PlanState, PlannedStage, source_digests};
 use crate::run::branch::{find_branch_update, verify_branch_point};
 use crate::run::command::run_command;
@@ -24,7 +25,7 @@ use crate::run::extension::adopt_checkpoint;
 use crate::run::made::resolve_made_sources;
 use crate::run::makers::{has_been_made, lock_windows, stopped_before_start, wait_for_lock};
 use crate::run::metrics_pipe::{MetricsPipe, PipedReport};
-use crate::run::report_page::{collect_ancestors, run_report};
+use crate::run::report_page::run_report;
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::store::summary::{self, Summary};
@@ -235,7 +236,7 @@ fn verify_inputs(
     }
     if stage.config == StageConfig::Report {
         // A page shows what is behind its inputs, too.
-        for behind in collect_ancestors(runner.pipeline, stage) {
+        for behind in find_ancestors(runner.pipeline, stage.id).into_iter().filter(|id| *id != stage.id) {
             let planned = runner.plan.planned(behind);
             verified.verify_once(runner.store, &runner.artifact(planned), &planned.key.fingerprint)?;
         }

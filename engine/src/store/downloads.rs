@@ -158,7 +158,7 @@ impl Downloads {
     pub fn partial(&self, hash: &str) -> Result<PartialFile> {
         assert!(hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "a hash is a plain name");
         // Sources of one stage may be read at the same time, and have the same file.
-        let source = self.complete.file_name().unwrap_or_default().as_encoded_bytes();
+        let source = self.complete.file_name().expect("a source has a folder").as_encoded_bytes();
         let name = blake3::hash(&[source, b"\0", hash.as_bytes()].concat()).to_hex();
         let (path, tag) = (self.parts.join(name.as_str()), self.parts.join(format!("{name}.tag")));
         let length = match self.vfs.stat(&path) {

@@ -58,9 +58,10 @@ pub(crate) fn build_root_file(name: &str, text: String, folder: PathBuf) -> Arc<
     Arc::new(ConfigFile { name: name.to_owned(), text, folder, number: 0, role: FileRole::Root })
 }
 
-/// The absolute folder that paths in a file are relative to.
+/// The absolute folder that paths in a file are relative to; `/` is its own.
 pub(crate) fn find_parent_folder(path: &Path) -> PathBuf {
-    to_absolute_path(path).parent().expect("a file lies in a folder").to_owned()
+    let path = to_absolute_path(path);
+    path.parent().unwrap_or(&path).to_owned()
 }
 
 /// The absolute path of a configuration without resolving links; as written if that fails.

@@ -222,7 +222,10 @@ pub(super) fn differentiate(
         drop(logits);
         if trained {
             let own = multiply(transpose(gradient.clone()), rows);
-            sum = Some(sum.map_or_else(|| own.clone(), |sum| CubeBackend::float_add(sum, own.clone())));
+            sum = Some(match sum {
+                Some(sum) => CubeBackend::float_add(sum, own),
+                None => own,
+            });
         }
         let hidden = multiply(gradient, head.clone());
         for (all, part) in parts.iter_mut().zip([losses, probabilities, hidden]) {

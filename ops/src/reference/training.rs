@@ -69,16 +69,24 @@ pub fn differentiate_losses(
     terms: LossTerms,
     precision: Precision,
 ) -> LossGradients {
-    let (mut losses, mut rows, mut sum) = (Vec::new(), Vec::new(), Tensor::zeros_like(&head));
+    let (mut losses, mut rows, mut sum) = (Vec::new(), Vec::new(), None);
     for (first, count) in split_positions(hidden.dims()[0], head.dims()[0]) {
         let part = hidden.clone().narrow(0, first, count);
         let (found, gradient, own) =
             differentiate_part(part.clone(), &head, terms.narrow(first, count), precision);
         losses.push(found);
         rows.push(own);
-        sum = sum + multiply(gradient.transpose(), part, precision);
+        let own = multiply(gradient.transpose(), part, precision);
+        sum = Some(match sum {
+            Some(sum) => sum + own,
+            None => own,
+        });
     }
-    LossGradients { losses: join(losses), hidden: Tensor::cat(rows, 0), head: sum }
+    LossGradients {
+        losses: join(losses),
+        hidden: Tensor::cat(rows, 0),
+        head: sum.unwrap_or_else(|| Tensor::zeros_like(&head)),
+    }
 }
 
 /// As [`crate::differentiate_hidden`].

@@ -83,7 +83,7 @@ impl Trials {
 
     /// Gives the customer the likeliest, once all are finished.
     fn deliver(&mut self, model: &Model) {
-        let Some((log_likelihood, _, completion)) = self.best.take() else { return };
+        let (log_likelihood, _, completion) = self.best.take().expect("none failed, so one is the likeliest");
         let completion = Completion { passes: self.passes, ..completion };
         let text = write_text(model, &self.prompt, &completion);
         let answer = text.and_then(|text| {

@@ -98,6 +98,17 @@ impl Backbone {
         })
     }
 
+    /// The same backbone with these flat values of the parameters that are trained, by name.
+    ///
+    /// # Errors
+    /// If one has another size than its parameter.
+    pub(crate) fn with_trained_tensors(
+        self,
+        values: &IndexMap<String, Tensor<1>>,
+    ) -> Result<Self, BackboneError> {
+        self.map_trained(|name, parameter| parameter.map(|_| values[name].clone()))
+    }
+
     /// The same backbone with other values of the parameters that are trained, by name and row-major.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::backbone::{Attention, KeptTokens};
 /// Most bytes of keys and values that are kept for later requests.
 pub(super) const PREFIX_BYTES: usize = 256 << 20;
 
-/// Beginnings of fewer tokens are not worth a copy.
+/// Beginnings of fewer tokens are computed again. A choice, not measured.
 const SHORTEST: usize = 8;
 
 /// Texts that were answered, the least recently used first.

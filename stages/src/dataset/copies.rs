@@ -6,7 +6,6 @@ use std::path::Path;
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{DatasetConfig, RowsConfig};
-use fmflow_engine::pipeline::shards::ShardPlan;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::text::escape::escape_line;
 use serde::{Deserialize, Serialize};
@@ -54,7 +53,7 @@ pub(crate) fn read_originals(job: &Job<'_>, config: &RowsConfig) -> Result<SeenD
             config.dataset_called(name).expect("rows have the datasets that they are compared with");
         job.report.note(&format!("the documents of `{}` are read first, to find copies", escape_line(name)));
         seen.begin_original(name);
-        walk_shards(job, config, dataset, |_, documents| {
+        walk_shards(job, config, dataset, |documents| {
             documents.try_for_each(|document| {
                 check_interrupt(job)?;
                 let added = document.and_then(|document| seen.add_original(&document));
@@ -77,7 +76,7 @@ pub(crate) fn find_copies(
     let dataset = &config.dataset;
     job.report.note("all documents are read first, to find copies");
     let mut shards = Vec::new();
-    walk_shards(job, config, dataset, |_, documents| {
+    walk_shards(job, config, dataset, |documents| {
         let mut shard = ShardCopies { documents: 0, copies: Vec::new() };
         while let Some(document) = documents.next() {
             check_interrupt(job)?;
@@ -108,10 +107,10 @@ fn walk_shards(
     job: &Job<'_>,
     config: &RowsConfig,
     dataset: &DatasetConfig,
-    mut take: impl FnMut(usize, &mut Documents<'_>) -> Result<(), Failure>,
+    mut take: impl FnMut(&mut Documents<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let source = find_source(job.stage, &dataset.name)?;
-    let plan: ShardPlan = plan_shards(source, config.shard_bytes)?;
+    let plan = plan_shards(source, config.shard_bytes)?;
     // A share that is too large in one shard may be allowed in all of them.
     let mut shares = LeftOutShares::new(dataset);
     for shard in 0..plan.len() {
@@ -119,7 +118,7 @@ fn walk_shards(
         let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
         let mut documents =
             open_documents(job, dataset, files.clone(), patience)?.with_shares(shares).with_copies(None);
-        take(shard, &mut documents)?;
+        take(&mut documents)?;
         shares = documents.into_shares();
         remove_kept_contents(job, dataset, &files)?;
         remove_downloads(job, source, &files)?;

@@ -58,19 +58,18 @@ pub(super) fn build_fresh_state(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Res
     let average = setup.config.ema.map(|decay| WeightAverage::new(decay, &model));
     let optimizer = AdamW::new(&setup.config.optimizer, &model)
         .map_err(|e| failure::input_failure(e, "name a part of a parameter's name, or its group"))?;
-    let mut counters = TrainingCounters::default();
+    let counters = TrainingCounters::default();
+    let mut state = TrainingState { step: 0, saved: 0, model, optimizer, average, counters };
     if setup.config.branch.is_some_and(|branch| branch.carries_optimizer) {
         let folder = find_input_folder(job, &InputRole::From)?;
         let before = read_counters(folder)?;
-        counters.carried = before.count_optimizer_updates();
-        let state = TrainingState { step: 0, saved: 0, model, optimizer, average, counters };
-        let (mut state, averaged) = restore_optimizer(folder, state)?;
+        let (restored, averaged) = restore_optimizer(folder, state)?;
+        state = restored;
+        state.counters.carried = before.count_optimizer_updates();
         // The parent's average goes on; a new one begins here.
-        state.counters.average_began =
-            if averaged { before.average_began } else { before.count_optimizer_updates() };
-        return Ok(state);
+        state.counters.average_began = if averaged { before.average_began } else { state.counters.carried };
     }
-    Ok(TrainingState { step: 0, saved: 0, model, optimizer, average, counters })
+    Ok(state)
 }
 
 /// The model before the first update: the parent's, with an adapter that is new or another stage's.

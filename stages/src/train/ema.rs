@@ -42,7 +42,7 @@ impl WeightAverage {
     /// # Errors
     /// Never in practice, because shapes do not change.
     pub(crate) fn apply(&self, model: Backbone) -> Result<Backbone, BackboneError> {
-        model.map_trained(|name, parameter| parameter.map(|_| self.values[name].clone()))
+        model.with_trained_tensors(&self.values)
     }
 }
 

@@ -94,15 +94,8 @@ fn compute_micro_batch_gradient(
     let mut losses = None;
     if !batch.terms.is_empty() {
         let terms = build_loss_terms(&batch.terms, divisor, &device);
-        let (states, head, precision) = (pass.at(model, places.clone()), model.head(), model.precision());
-        let (own, hidden) = match model.find_trained_head() {
-            Some(at) => {
-                let found = differentiate_losses(states, head, terms, precision);
-                gradients[at] = Some(found.head.flatten(0, 1));
-                (found.losses, found.hidden)
-            }
-            None => differentiate_hidden(states, head, terms, precision),
-        };
+        let states = pass.at(model, places.clone());
+        let (own, hidden) = differentiate_head(model, states, terms, &mut gradients);
         losses = Some(own);
         pass.backward(model, places, hidden, &mut gradients)?;
     }
@@ -110,6 +103,22 @@ fn compute_micro_batch_gradient(
         gradient.unwrap_or_else(|| Tensor::zeros([p.count()], &device))
     };
     Ok((gradients.into_iter().zip(model.trained()).map(whole).collect(), losses))
+}
+
+/// Losses of hidden states [n, D] and their gradient; that of the head goes into `gradients` if it is trained.
+fn differentiate_head(
+    model: &Backbone,
+    states: Tensor<2>,
+    terms: LossTerms,
+    gradients: &mut GradientSums,
+) -> (PositionLosses, Tensor<2>) {
+    let (head, precision) = (model.head(), model.precision());
+    let Some(at) = model.find_trained_head() else {
+        return differentiate_hidden(states, head, terms, precision);
+    };
+    let found = differentiate_losses(states, head, terms, precision);
+    gradients[at] = Some(found.head.flatten(0, 1));
+    (found.losses, found.hidden)
 }
 
 /// Hidden states of a micro-batch.

@@ -73,8 +73,7 @@ pub(super) fn restore_optimizer(
         for (name, parameter) in state.model.trained() {
             found.insert(name.to_owned(), saved.take(trained, name, parameter.count())?);
         }
-        let restored = state.model.map_trained(|name, parameter| parameter.map(|_| found[name].clone()));
-        state.model = restored.map_err(stage_failure)?;
+        state.model = state.model.with_trained_tensors(&found).map_err(stage_failure)?;
     }
     match saved.left.first() {
         Some(name) => Err(stage_failure(format!("the optimizer state has an unexpected tensor `{name}`"))),
@@ -104,10 +103,7 @@ impl SavedTensors {
         };
         let missing = || stage_failure(format!("the optimizer state has no tensor `{name}` of {n} values"));
         let entry = self.file.entries.iter().find(fits).ok_or_else(missing)?;
-        let (mut parts, mut values) = (self.file.parts(entry), Vec::with_capacity(n));
-        while values.len() < n {
-            values.extend_from_slice(parts.next_part().map_err(stage_failure)?);
-        }
+        let values = self.file.read(entry).map_err(stage_failure)?;
         self.left.shift_remove(&name);
         Ok(Tensor::from_data(TensorData::new(values, [n]), &self.device))
     }

@@ -10,6 +10,7 @@ use super::divergence::divergence_failure;
 use super::guard::{GuardRecord, Rewind, Trouble, find_rewind_target};
 use super::setup::TrainingSetup;
 use super::state::{TrainingCounters, TrainingState};
+use crate::failure::stage_failure;
 
 /// What became of the refused update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,21 +84,7 @@ fn rewind(
 ) -> Result<(), Failure> {
     let at = state.step;
     let to = find_rewind_target(&state.counters.guard, at, back);
-    // What follows replaces the whole state or ends the stage: it need not stand beside what is read.
-    state.optimizer.moments.clear();
-    state.average = None;
-    let fresh = checkpoint::build_fresh_state(job, setup)?;
-    let mut old = match job.slot.checkpoint_after(to)? {
-        _ if to == 0 => {
-            let start = state.counters.start.clone();
-            TrainingState { counters: TrainingCounters { start, ..fresh.counters }, ..fresh }
-        }
-        Some(folder) => checkpoint::restore_checkpoint(&folder, fresh)?,
-        None => {
-            let what = format!("update {at} needs the state after update {to}, whose checkpoint is gone");
-            return Err(crate::failure::stage_failure(what));
-        }
-    };
+    let mut old = open_earlier(job, setup, state, to)?;
     job.slot.discard_checkpoints_after(to)?;
     job.slot.truncate_metrics_from(to)?;
     let now = std::mem::take(&mut state.counters.guard);
@@ -109,6 +96,27 @@ fn rewind(
     ));
     *state = old;
     Ok(())
+}
+
+/// The state after update `to`. `state` is given up: what follows replaces it or ends the stage, so it need not stand beside what is read.
+fn open_earlier(
+    job: &Job<'_>,
+    setup: &TrainingSetup<'_>,
+    state: &mut TrainingState,
+    to: u64,
+) -> Result<TrainingState, Failure> {
+    state.optimizer.moments.clear();
+    state.average = None;
+    let fresh = checkpoint::build_fresh_state(job, setup)?;
+    if to == 0 {
+        let start = state.counters.start.clone();
+        return Ok(TrainingState { counters: TrainingCounters { start, ..fresh.counters }, ..fresh });
+    }
+    let at = state.step;
+    let gone =
+        || stage_failure(format!("update {at} needs the state after update {to}, whose checkpoint is gone"));
+    let folder = job.slot.checkpoint_after(to)?.ok_or_else(gone)?;
+    checkpoint::restore_checkpoint(&folder, fresh)
 }
 
 /// Records the rewinds whose lines of metrics were taken back, and the new one.

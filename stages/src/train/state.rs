@@ -116,8 +116,10 @@ impl TrainingState {
     /// # Errors
     /// Never in practice, because shapes do not change.
     pub(crate) fn published_model(&self) -> Result<Backbone, Failure> {
-        let model = self.model.clone();
-        self.average.as_ref().map_or(Ok(model.clone()), |average| average.apply(model)).map_err(stage_failure)
+        match &self.average {
+            Some(average) => average.apply(self.model.clone()).map_err(stage_failure),
+            None => Ok(self.model.clone()),
+        }
     }
 
     /// Applies one update to the weights, the moments and the average. Updates that were left out do not count for the moments.

@@ -118,12 +118,8 @@ impl CheckpointReader {
     /// # Errors
     /// If there is none of this name, it cannot be read, or a value is not finite.
     pub fn read(&self, name: &str) -> Result<HostTensor, WeightsError> {
-        let (_, entry) = self.find(name)?;
-        let mut values = Vec::with_capacity(entry.count());
-        let mut parts = self.parts(name)?;
-        while values.len() < entry.count() {
-            values.extend_from_slice(parts.next_part()?);
-        }
+        let (file, entry) = self.find(name)?;
+        let values = self.files[*file].read(entry)?;
         Ok(HostTensor { shape: entry.shape.clone(), dtype: entry.dtype, values })
     }
 

@@ -45,8 +45,20 @@ impl WeightsFile {
         Ok(Self { handle, entries, name, header })
     }
 
+    /// The values of one of its tensors, in f32 and row-major.
+    ///
+    /// # Errors
+    /// If they cannot be read, or one is not finite.
+    pub(crate) fn read(&self, entry: &TensorEntry) -> Result<Vec<f32>, WeightsError> {
+        let (mut parts, mut values) = (self.parts(entry), Vec::with_capacity(entry.count()));
+        while values.len() < entry.count() {
+            values.extend_from_slice(parts.next_part()?);
+        }
+        Ok(values)
+    }
+
     /// The values of one of its tensors, from the first.
-    pub(crate) fn parts<'a>(&'a self, entry: &'a TensorEntry) -> TensorParts<'a> {
+    pub(super) fn parts<'a>(&'a self, entry: &'a TensorEntry) -> TensorParts<'a> {
         TensorParts { file: self, entry, done: 0, bytes: Vec::new(), values: Vec::new() }
     }
 

@@ -89,13 +89,14 @@ impl SamplerWords {
 }
 
 /// The name of a setting in the field table.
-pub(in crate::cli) fn find_full_name(name: &str) -> &str {
+fn find_full_name(name: &str) -> &str {
     SHORT_NAMES.iter().find(|(short, _)| *short == name).map_or(name, |(_, full)| full)
 }
 
-fn refuse_repeated(fields: &[(String, String)], name: &str) -> Result<()> {
+/// Refuses a setting that was set before, by this name or another one.
+pub(in crate::cli) fn refuse_repeated(fields: &[(String, String)], name: &str) -> Result<()> {
     let full = find_full_name(name);
-    match fields.iter().any(|(known, _)| known == full) {
+    match fields.iter().any(|(known, _)| find_full_name(known) == full) {
         true => Err(Error::usage(format!("`{full}` of a sampler is set twice"), "write one of them")),
         false => Ok(()),
     }

@@ -114,9 +114,6 @@ mod tests {
         assert_eq!(draw(&mut rows, "你好你好", 4, 10), "\x1b[1A\r\x1b[J> 你好你\r\n好\r\x1b[2C");
         let acting = draw(&mut DrawnRows::default(), "a\u{1b}[2J\u{202e}", 1, 80);
         assert_eq!(acting, "\r\x1b[J> a\u{fffd}[2J\u{fffd}\r\x1b[3C");
-        assert_eq!(
-            draw(&mut DrawnRows::default(), "\t", 1, 80),
-            "\r\x1b[J>     \x1b".to_owned().trim_end_matches('\x1b').to_owned() + "\r\x1b[6C"
-        );
+        assert_eq!(draw(&mut DrawnRows::default(), "\t", 1, 80), "\r\x1b[J>     \r\x1b[6C");
     }
 }

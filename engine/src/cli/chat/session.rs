@@ -96,7 +96,7 @@ impl ChatSession {
         let [prefix, between @ .., suffix] = texts else { unreachable!("a gap has two sides") };
         let gap = |before: &&str| {
             let tokens = self.length.parse().map_err(|_| {
-                Error::usage("several gaps have one length, of each of them", "write `/length 8`")
+                Error::usage("several gaps need one length, not a range", "write `/length 8`")
             })?;
             Ok(FurtherGap { before: (*before).to_owned(), tokens })
         };

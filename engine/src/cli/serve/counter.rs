@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cli::CommandContext;
 use crate::cli::asking::{
     CheckpointPlace, OpenCheckpoint, PromptFault, SamplerWords, Task, build_prompt, find_answer_length,
-    find_full_name, find_prompt, list_sampler_fields,
+    find_prompt, list_sampler_fields, refuse_repeated,
 };
 use crate::error::{Error, Result};
 use crate::pipeline::config::{Prompt, PromptKind, SamplerKind};
@@ -95,10 +95,7 @@ impl Counter {
             Some(words) => SamplerWords::parse(std::slice::from_ref(words))?,
         };
         for (at, (name, value)) in request.settings.iter().enumerate() {
-            let full = find_full_name(name);
-            if request.settings[..at].iter().any(|(other, _)| find_full_name(other) == full) {
-                return Err(Error::usage(format!("`{full}` of a sampler is set twice"), "send one of them"));
-            }
+            refuse_repeated(&request.settings[..at], name)?;
             sampler.replace(name, value)?;
         }
         let letters = sampler.describe().len();
@@ -210,7 +207,7 @@ fn refuse_many_passes(prompt: &Prompt, context: usize) -> std::result::Result<()
     Err(Refusal::Invalid { message })
 }
 
-/// Refuses a gap of so many lengths that all of them, for all answers, do not share a forward pass.
+/// Refuses more lengths of a gap than [`MOST_LENGTHS`], those of all answers together.
 fn refuse_many_lengths(prompt: &Prompt, samples: usize) -> std::result::Result<(), Refusal> {
     let (Some(shortest), Some(longest)) = (prompt.shortest, prompt.new_tokens) else { return Ok(()) };
     let lengths = (longest - shortest + 1).saturating_mul(samples);
@@ -243,12 +240,12 @@ fn refuse_many_chances(
 
 /// Refuses to tell log-probabilities of a sampler that has no law of each token. The checkpoint was trained in blocks of `own` tokens.
 fn refuse_without_law(prompt: &Prompt, own: Option<usize>) -> std::result::Result<(), Refusal> {
-    if prompt.sampler.has_token_law(own) && prompt.shortest.is_none() {
-        return Ok(());
-    }
     if prompt.shortest.is_some() {
         let message = "`logprobs` of a gap whose length the model chooses are not told: ask for one length";
         return Err(Refusal::Invalid { message: message.to_owned() });
+    }
+    if prompt.sampler.has_token_law(own) {
+        return Ok(());
     }
     let message = "`logprobs` are those of a law by which each token is drawn after those before it, and this sampler has none: it writes \
                    several tokens at once, or rewrites them. Ask for the sampler `autoregressive` or `speculative`, or for `block` 1 with \

@@ -26,7 +26,7 @@ const PARTIAL: &str = "partial-";
 /// The split without `split=`.
 const DEFAULT_SPLIT: &str = "train";
 
-/// The most files of one selection: more do not fit into a lock file.
+/// The most files of one selection; a lock file has a bound of bytes, too.
 const MOST_SELECTED: usize = 200_000;
 
 /// The files of a dataset by subset and split.

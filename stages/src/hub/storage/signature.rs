@@ -49,9 +49,9 @@ fn sign(key: &[u8], text: &str) -> Vec<u8> {
 
 /// A time since 1970 as `20130524T000000Z`.
 pub(super) fn format_time(since: Duration) -> String {
-    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    let time = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
-    time.strftime("%Y%m%dT%H%M%SZ").to_string()
+    let seconds = i64::try_from(since.as_secs()).ok();
+    let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.expect("a clock shows a year of four digits").strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 #[cfg(test)]

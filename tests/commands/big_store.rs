@@ -12,22 +12,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::Project;
+use crate::common::{Project, TINY_TRAINING};
 
 const PIPELINE: &str = r#"pipeline "w" seed=5
 dataset "a" from="a.txt" format="text" documents="lines" held-out="10%"
 tokenizer "t" kind="byte-level-bpe" vocabulary=320 { dataset "a" }
 rows "r" tokenizer="t" length=64 packing="concat"
 mixture "m" { dataset "a" }
-random-init "i" tokenizer="t" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
-train "ar" from="i" {
-    data rows="r" mixture="m"
-    objective "autoregressive"
-    attention "causal"
-    batch rows=4
-    learning-rate peak=1e-2 final=1e-3 shape="cosine"
-    steps 2
-}
 "#;
 
 const MEASURED: &str = "evaluate \"e\" { checkpoint \"ar\"; held-out dataset=\"a\" }\n";
@@ -97,19 +88,26 @@ fn count_read_bytes(mut child: Child) -> u64 {
     read
 }
 
-#[test]
-fn a_second_run_on_a_store_of_100_gib_reads_little_of_it() {
+/// A project with so many lines of text.
+fn project(lines: usize, pipeline: &str) -> Project {
     let project = Project::empty();
     let line = |i: usize| format!("line {i} of this text says {} and {}\n", i * 7 % 13, i * i % 29);
-    project.write("a.txt", &(0..600).map(line).collect::<String>());
-    project.write("tiny.kdl", PIPELINE);
+    project.write("a.txt", &(0..lines).map(line).collect::<String>());
+    project.write("tiny.kdl", pipeline);
+    project
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "reads /proc")]
+fn a_second_run_on_a_store_of_100_gib_reads_little_of_it() {
+    let project = project(600, &format!("{PIPELINE}{TINY_TRAINING}"));
     project.fmflow(&["run", "tiny.kdl"]).ok();
     grow(&project.artifact("r/a"), 100 << 30);
     let most = 64 << 20;
     // Nothing to do, and a stage that reads held-out rows beside the large file.
     let read = count_read_bytes(project.spawn(&["run", "tiny.kdl"]));
     assert!(read < most, "{read}");
-    project.write("tiny.kdl", &format!("{PIPELINE}{MEASURED}"));
+    project.append("tiny.kdl", MEASURED);
     let read = count_read_bytes(project.spawn(&["run", "tiny.kdl"]));
     assert!(read < most, "{read}");
     project.fmflow(&["run", "tiny.kdl"]).ok().says("nothing to do");
@@ -120,12 +118,12 @@ fn a_second_run_on_a_store_of_100_gib_reads_little_of_it() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "reads /proc")]
 fn a_model_that_was_compared_before_is_read_only_to_be_used() {
-    let project = Project::empty();
-    let line = |i: usize| format!("line {i} of this text says {} and {}\n", i * 7 % 13, i * i % 29);
-    project.write("a.txt", &(0..100).map(line).collect::<String>());
-    let text = PIPELINE.replace("hidden=8 ", "hidden=64 ").replace("feed-forward=16", "feed-forward=32768");
-    project.write("tiny.kdl", &text);
+    let large =
+        TINY_TRAINING.replace("hidden=8 ", "hidden=64 ").replace("feed-forward=16", "feed-forward=32768");
+    let text = format!("{PIPELINE}{large}");
+    let project = project(100, &text);
     project.fmflow(&["run", "tiny.kdl"]).ok();
     let size = fs::metadata(project.artifact("ar").join("model.safetensors")).unwrap().len();
     assert!(size > 20 << 20, "{size}");

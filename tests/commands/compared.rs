@@ -9,7 +9,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::common::Project;
+use crate::common::{Project, TINY_TRAINING};
+use crate::window::with_texts;
 
 /// Each dataset is compared with the held-out documents of the other and of itself.
 const MUTUAL: &str = r#"pipeline "d" seed=1
@@ -23,15 +24,6 @@ dataset "b" from="b.jsonl" format="jsonl" {
 tokenizer "t" kind="byte-level-bpe" vocabulary=320 { dataset "a" }
 rows "r" tokenizer="t" length=64 packing="concat" held-out="30%"
 mixture "m" { dataset "a"; dataset "b" }
-random-init "i" tokenizer="t" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
-train "ar" from="i" {
-    data rows="r" mixture="m"
-    objective "autoregressive"
-    attention "causal"
-    batch rows=2
-    learning-rate peak=1e-3 final=1e-4 shape="cosine"
-    steps 1
-}
 "#;
 
 /// Document i of a dataset says something of its own, and quotes documents of both datasets.
@@ -47,7 +39,7 @@ fn mutual() -> Project {
         let lines: Vec<_> = (0..60).map(|i| json!({ "text": document(name, i) }).to_string()).collect();
         project.write(&format!("{name}.jsonl"), &lines.join("\n"));
     }
-    project.write("tiny.kdl", MUTUAL);
+    project.write("tiny.kdl", &format!("{MUTUAL}{TINY_TRAINING}"));
     project
 }
 
@@ -65,13 +57,11 @@ fn held_out(project: &Project, rows: &str) -> BTreeSet<usize> {
 
 /// The lines of a list in an artifact: the line of the file, and the name of what it was compared with.
 fn listed(project: &Project, rows: &str, file: &str, name: &str) -> BTreeSet<(usize, String)> {
-    let text = fs::read_to_string(project.artifact(rows).join(file)).unwrap();
-    let line = |line: &str| {
-        let line: Value = serde_json::from_str(line).unwrap();
+    let line = |line: Value| {
         let place = line["place"].as_str().unwrap();
         (place.rsplit(':').next().unwrap().parse().unwrap(), line[name].as_str().unwrap().to_owned())
     };
-    text.lines().map(line).collect()
+    project.json_lines(rows, file).into_iter().map(line).collect()
 }
 
 #[test]
@@ -282,14 +272,7 @@ fn lines(folder: &str, file: usize) -> Vec<String> {
 }
 
 fn copies(pipeline: &str) -> Project {
-    let project = Project::empty();
-    project.write("tiny.kdl", pipeline);
-    for (folder, files) in [("a", 64), ("b", 40)] {
-        for file in 0..files {
-            project.write(&format!("{folder}/{file:02}.txt"), &(lines(folder, file).join("\n") + "\n"));
-        }
-    }
-    project
+    with_texts(pipeline, |folder, file| lines(folder, file).join("\n") + "\n")
 }
 
 #[test]
@@ -312,15 +295,12 @@ fn copies_within_and_across_datasets_are_dropped_with_and_without_a_window() {
     assert!(expected.len() > 100 && dropped > expected.len() + 100, "{} {dropped}", expected.len());
     let told = format!("duplicates: {dropped} copies of 4800 documents");
     ran.says(&told).says(&format!("dropped, {} of them from `b`", expected.len()));
-    let list = fs::read_to_string(whole.artifact("r/a").join("duplicates.jsonl")).unwrap();
-    let listed: BTreeSet<(String, String)> = list
-        .lines()
-        .map(|line| {
-            let line: Value = serde_json::from_str(line).unwrap();
-            let text = |name: &str| line[name].as_str().unwrap().to_owned();
-            (text("place"), text("dataset"))
-        })
-        .collect();
+    let pair = |line: Value| {
+        let text = |name: &str| line[name].as_str().unwrap().to_owned();
+        (text("place"), text("dataset"))
+    };
+    let listed: BTreeSet<(String, String)> =
+        whole.json_lines("r/a", "duplicates.jsonl").into_iter().map(pair).collect();
     assert_eq!(listed, expected);
     assert!(!whole.artifact("r/b").join("duplicates.jsonl").exists());
 
@@ -330,9 +310,9 @@ fn copies_within_and_across_datasets_are_dropped_with_and_without_a_window() {
     }
     let ran = window.fmflow(&["run", "tiny.kdl"]).ok();
     ran.says(&told).says("all documents are read first, to find copies");
-    let weights = |project: &Project| fs::read(project.artifact("ar").join("model.safetensors")).unwrap();
-    assert!(weights(&window) == weights(&whole), "other weights with a window");
-    assert_eq!(list, fs::read_to_string(window.artifact("r/a").join("duplicates.jsonl")).unwrap());
+    assert_eq!(window.digest_of("ar"), whole.digest_of("ar"), "other weights with a window");
+    let list = |project: &Project| fs::read(project.artifact("r/a").join("duplicates.jsonl")).unwrap();
+    assert_eq!(list(&whole), list(&window));
     window.fmflow(&["run", "tiny.kdl"]).ok().says("nothing to do");
 }
 

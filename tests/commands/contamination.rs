@@ -7,7 +7,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::common::Project;
+use crate::common::{Project, TINY_TRAINING, gzip};
 
 const PIPELINE: &str = r#"pipeline "d" seed=1
 dataset "d" from="d.jsonl" format="jsonl" held-out="20%" {
@@ -16,15 +16,6 @@ dataset "d" from="d.jsonl" format="jsonl" held-out="20%" {
 tokenizer "t" kind="byte-level-bpe" vocabulary=320 { dataset "d" }
 rows "r" tokenizer="t" length=64 packing="concat"
 mixture "m" { dataset "d" }
-random-init "i" tokenizer="t" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
-train "ar" from="i" {
-    data rows="r" mixture="m"
-    objective "autoregressive"
-    attention "causal"
-    batch rows=2
-    learning-rate peak=1e-3 final=1e-4 shape="cosine"
-    steps 1
-}
 "#;
 
 /// Forty documents; every tenth quotes the benchmark.
@@ -37,16 +28,14 @@ fn project() -> Project {
     let lines: Vec<String> = (0..40).map(|i| line(i).to_string()).collect();
     project.write("d.jsonl", &lines.join("\n"));
     write_benchmark(&project, "write a function that sorts the list");
-    project.write("tiny.kdl", PIPELINE);
+    project.write("tiny.kdl", &format!("{PIPELINE}{TINY_TRAINING}"));
     project
 }
 
 fn write_benchmark(project: &Project, prompt: &str) {
     let record = json!({ "task_id": "T/0", "prompt": prompt, "test": "assert it" });
-    let file = fs::File::create(project.path().join("bench.jsonl.gz")).unwrap();
-    let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
-    std::io::Write::write_all(&mut packed, format!("{record}\n").as_bytes()).unwrap();
-    packed.finish().unwrap();
+    let packed = gzip(format!("{record}\n").as_bytes());
+    fs::write(project.path().join("bench.jsonl.gz"), packed).unwrap();
 }
 
 #[test]
@@ -57,8 +46,7 @@ fn documents_with_a_benchmark_are_left_out_listed_and_told() {
                 the first in d.jsonl:4; `contamination.jsonl` lists them; 2 of its 3 texts are shorter";
     assert!(ran.stderr.contains(told), "{}", ran.stderr);
     let folder = project.artifact("r/d");
-    let listed = fs::read_to_string(folder.join("contamination.jsonl")).unwrap();
-    let listed: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let listed = project.json_lines("r/d", "contamination.jsonl");
     let places: Vec<_> = listed.iter().map(|line| line["place"].as_str().unwrap()).collect();
     assert_eq!(places, ["d.jsonl:4", "d.jsonl:14", "d.jsonl:24", "d.jsonl:34"]);
     assert_eq!(listed[0]["words"], "write a function that sorts the");

@@ -8,14 +8,13 @@ pub(crate) mod storage;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::{Project, Ran};
+use crate::common::{Project, Ran, TINY_TRAINING, gzip};
 use storage::{Account, Odd, Storage};
 
 const ACCOUNT: Account =
@@ -34,15 +33,6 @@ dataset "code" from="ids*.jsonl" format="jsonl" held-out="10%" { CONTENTS }
 tokenizer "t" kind="byte-level-bpe" vocabulary=320 { dataset "words" }
 rows "r" tokenizer="t" length=64 packing="concat"
 mixture "m" { dataset "code" }
-random-init "i" tokenizer="t" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
-train "ar" from="i" {
-    data rows="r" mixture="m"
-    objective "autoregressive"
-    attention "causal"
-    batch rows=2
-    learning-rate peak=1e-3 final=1e-4 shape="cosine"
-    steps 2
-}
 "#;
 
 /// A project whose documents are in a server.
@@ -74,18 +64,12 @@ fn encode(number: usize) -> (&'static str, Vec<u8>) {
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    packer.write_all(bytes).unwrap();
-    packer.finish().unwrap()
-}
-
 impl Place {
     /// A project with files of ids, of so many documents each; `contents` is the node in the dataset.
     fn new(contents: &str, account: Option<Account>, files: &[usize], delay: fn(&str) -> u64) -> Self {
         let (project, storage) = (Project::empty(), Storage::start(account.clone(), delay));
         let secrets = if account.is_some() { SECRETS } else { "" };
-        project.write("c.kdl", &(PIPELINE.replace("CONTENTS", contents) + secrets));
+        project.write("c.kdl", &(PIPELINE.replace("CONTENTS", contents) + TINY_TRAINING + secrets));
         project.write("words.txt", &(0..60).map(text).collect::<String>());
         let mut number = 0;
         for (file, documents) in files.iter().enumerate() {
@@ -168,7 +152,7 @@ fn contents_are_the_documents_of_their_records() {
     near.write("ids0.jsonl", &lines(0..250));
     near.write("ids1.jsonl", &lines(250..300));
     near.write("words.txt", &(0..60).map(text).collect::<String>());
-    near.write("tiny.kdl", &PIPELINE.replace("{ CONTENTS }", ""));
+    near.write("tiny.kdl", &(PIPELINE.replace("{ CONTENTS }", "") + TINY_TRAINING));
     near.fmflow(&["run", "tiny.kdl", "--until", "r/code"]).ok();
     for name in ["rows.bin", "held-out.bin", "rows.json"] {
         assert_eq!(place.row_file(name), fs::read(near.artifact("r/code").join(name)).unwrap(), "{name}");
@@ -385,7 +369,8 @@ fn a_server_that_was_repaired_is_asked_again() {
     for (length, number, bad) in
         [(32, 4, portal), (48, 5, cut[..cut.len() - 4].to_vec()), (80, 6, vec![0; (16 << 20) + 1])]
     {
-        let pipeline = PIPELINE.replace("CONTENTS", PUBLIC).replace("length=64", &format!("length={length}"));
+        let pipeline = PIPELINE.replace("CONTENTS", PUBLIC).replace("length=64", &format!("length={length}"))
+            + TINY_TRAINING;
         place.project.write("c.kdl", &pipeline);
         place.storage.put(&path(number), bad);
         place.rows().exits(8);

@@ -2,29 +2,19 @@
 
 #![cfg(feature = "cpu")]
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_ipc::writer::StreamWriter;
 use parquet::arrow::ArrowWriter;
 
-use crate::common::{Project, Ran};
+use crate::common::{Project, Ran, TINY_TRAINING, gzip};
 use serde_json::{Value, json};
 
 const HEAD: &str = r#"pipeline "d" seed=1
 tokenizer "t" kind="byte-level-bpe" vocabulary=320 { dataset "d" }
 rows "r" tokenizer="t" length=64 packing="first-fit"
 mixture "m" { dataset "d" }
-random-init "i" tokenizer="t" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
-train "ar" from="i" {
-    data rows="r" mixture="m"
-    objective "autoregressive"
-    attention "causal"
-    batch rows=4
-    learning-rate peak=1e-3 final=1e-4 shape="cosine"
-    steps 1
-}
 "#;
 
 /// A project whose dataset has these lines and these settings.
@@ -33,7 +23,7 @@ fn project(lines: impl Iterator<Item = Value>, settings: &str) -> Project {
     let lines: Vec<String> = lines.map(|line| line.to_string()).collect();
     project.write("d.jsonl", &lines.join("\n"));
     let dataset = format!("dataset \"d\" from=\"d.jsonl\" format=\"jsonl\" held-out=\"20%\" {settings}\n");
-    project.write("p.kdl", &format!("{HEAD}{dataset}"));
+    project.write("p.kdl", &format!("{HEAD}{TINY_TRAINING}{dataset}"));
     project
 }
 
@@ -147,11 +137,6 @@ fn rows_bytes(project: &Project) -> Vec<(String, Vec<u8>)> {
 
 fn write_bytes(project: &Project, name: &str, bytes: &[u8]) {
     std::fs::write(project.path().join(name), bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    packer.write_all(bytes).and_then(|()| packer.finish()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn zstandard(bytes: &[u8]) -> Vec<u8> {
@@ -298,8 +283,10 @@ fn documents_of_text_are_what_the_dataset_says() {
     for file in 0..20 {
         project.write(&format!("t{file}.txt"), &text.replace("first", &format!("file {file}")));
     }
-    project
-        .write("p.kdl", &format!("{HEAD}dataset \"d\" from=\"t*.txt\" format=\"text\" held-out=\"20%\"\n"));
+    project.write(
+        "p.kdl",
+        &format!("{HEAD}{TINY_TRAINING}dataset \"d\" from=\"t*.txt\" format=\"text\" held-out=\"20%\"\n"),
+    );
     let documents = |project: &Project| {
         make_rows(project).ok();
         let bytes = rows_bytes(project);

@@ -118,12 +118,11 @@ fn a_killed_training_publishes_the_same_average() {
 fn a_branch_goes_on_from_the_weights_that_were_trained() {
     let branched = |ema: &str, carry: &str| {
         let project = project(ema);
-        let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
         let branch = format!(
             "train \"on\" from=\"ar\" at=20 {carry} use=\"common\" {{\n    data rows=\"text\" mixture=\"prose\"\n    \
              objective \"autoregressive\"\n    attention \"causal\"\n    steps 6\n}}\n"
         );
-        project.write("tiny.kdl", &(text + &branch));
+        project.append("tiny.kdl", &branch);
         project.fmflow(&["run", "tiny.kdl", "--until", "on"]).ok();
         model(&project.artifact("on"))
     };
@@ -145,10 +144,9 @@ fn a_branch_goes_on_from_the_weights_that_were_trained() {
 /// Values of the embedding: where a branch with an average of its own starts, after each of its six updates, and as published.
 fn branch_with_own_average() -> Vec<Vec<f64>> {
     let project = project("");
-    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
     let branch = "train \"on\" from=\"ar\" at=20 carry=\"optimizer\" use=\"common\" {\n    data rows=\"text\" mixture=\"prose\"\n    \
                   objective \"autoregressive\"\n    attention \"causal\"\n    steps 6\n    ema decay=0.999\n}\n";
-    project.write("tiny.kdl", &(text + branch));
+    project.append("tiny.kdl", branch);
     project.fmflow(&["run", "tiny.kdl", "--until", "on"]).ok();
     let embedding = |tensors: Tensors| -> Vec<f64> {
         tensors["model.embed_tokens.weight"].iter().map(|x| f64::from(*x)).collect()

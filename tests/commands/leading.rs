@@ -23,8 +23,7 @@ fn project(checkpoint: &str) -> Project {
 }
 
 pub(crate) fn weights(project: &Project) -> String {
-    let bytes = fs::read(project.artifact("ar").join("model.safetensors")).unwrap();
-    blake3::hash(&bytes).to_hex().to_string()
+    project.digest_of("ar")
 }
 
 fn run(project: &Project) {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Project, Ran};
+use crate::common::{Project, Ran, send_signal};
 
 const RUN: &[&str] = &["run", "p.kdl", "--allow-commands"];
 
@@ -150,8 +150,7 @@ fn a_signal_stops_the_program_and_all_that_it_started() {
     let mut run = project.command(RUN);
     let mut run = run.env("PIDS", &pids).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for(&pids);
-    let id = run.id().to_string();
-    Command::new("kill").args(["-INT", &id]).status().unwrap();
+    send_signal(run.id(), "INT");
     assert_eq!(run.wait().unwrap().code(), Some(75));
     assert_ended(&pids);
     assert_eq!(leftovers(&project), Vec::<PathBuf>::new());
@@ -305,7 +304,7 @@ fn a_program_that_ignores_its_end_does_not_outlive_a_killed_fmflow() {
     let mut run = project.command(RUN);
     let mut run = run.env("PIDS", &pids).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_for(&pids);
-    Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    send_signal(run.id(), "INT");
     wait_for(&pids.with_extension("asked"));
     run.kill().unwrap();
     run.wait().unwrap();

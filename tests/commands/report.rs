@@ -136,8 +136,7 @@ fn a_finished_pipeline_has_its_page() {
 #[test]
 fn a_page_is_a_stage_too() {
     let project = Project::tiny();
-    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
-    project.write("tiny.kdl", &format!("{text}\nreport \"some\" {{ of \"flow\" }}\nreport \"all\"\n"));
+    project.append("tiny.kdl", "report \"some\" { of \"flow\" }\nreport \"all\"\n");
     let read = |stage: &str| fs::read_to_string(project.artifact(stage).join("report.html")).unwrap();
     let ran = project.fmflow(&["run", "tiny.kdl", "--until", "some"]).ok();
     ran.says("some").says("5 stages, ");

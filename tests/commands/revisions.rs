@@ -35,9 +35,8 @@ fn numbers(folder: &Path, keep: impl Fn(&str) -> bool) -> String {
 fn every_kind_gives_what_its_revision_gave() {
     let project = Project::tiny();
     project.edit("tiny.kdl", "checkpoint every=7 keep=2", "checkpoint every=7 keep=2 { permanent every=20 }");
-    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
     let more = "average \"soup\" of=\"ar\" last=2\nevaluate \"soups\" { checkpoint \"soup\"; held-out dataset=\"text\" }\n";
-    project.write("tiny.kdl", &(text + more));
+    project.append("tiny.kdl", more);
     project.fmflow(&["run", "tiny.kdl"]).ok();
     let checked = check_path(&project.path().join("tiny.kdl"), &CheckOptions::default());
     let pipeline = checked.pipeline.unwrap();

@@ -4,10 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
-use crate::common::{Project, Ran};
+use crate::common::{Project, Ran, golden, send_signal};
 
 /// Names of the stages that the plan would run.
 fn stale(project: &Project) -> Vec<String> {
@@ -253,7 +252,7 @@ fn a_line_without_its_group_field_is_reported() {
 pub(crate) fn interrupt_in(project: &Project, stage: &str) {
     let child = project.spawn(&["run", "tiny.kdl"]);
     wait_for_checkpoint(project, stage);
-    signal(child.id(), "TERM");
+    send_signal(child.id(), "TERM");
     Ran::from(child.wait_with_output().unwrap()).exits(75).says("fmflow resume");
 }
 
@@ -262,7 +261,7 @@ fn sighup_stops_a_run_and_resume_remembers_its_selection() {
     let project = Project::tiny();
     let child = project.spawn(&["run", "tiny.kdl", "--until", "ar"]);
     wait_for_checkpoint(&project, "ar");
-    signal(child.id(), "HUP");
+    send_signal(child.id(), "HUP");
     Ran::from(child.wait_with_output().unwrap()).exits(75).says("fmflow resume tiny.kdl --until ar");
     project.fmflow(&["resume"]).ok().says("note: same selection as the last run: --until ar");
     let folders = fs::read_dir(project.path().join(".fmflow/artifacts")).unwrap();
@@ -283,12 +282,6 @@ pub(crate) fn wait_for_checkpoint(project: &Project, stage: &str) {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     panic!("stage `{stage}` wrote no checkpoint within a minute");
-}
-
-fn signal(process: u32, name: &str) {
-    let done =
-        std::process::Command::new("kill").args([format!("-{name}"), process.to_string()]).status().unwrap();
-    assert!(done.success());
 }
 
 #[test]
@@ -358,12 +351,8 @@ fn ten_kills_at_any_instant_change_no_weight() {
     let project = Project::tiny();
     // Times from a fixed golden-ratio sequence, spread over a third of a whole run; each run continues the one before.
     for i in 1..=10 {
-        let share = (f64::from(i) * 0.618_034).fract();
-        let mut child = project.spawn(&[if i % 2 == 0 { "run" } else { "resume" }, "tiny.kdl"]);
-        std::thread::sleep(duration.mul_f64(share / 3.0));
-        child.kill().unwrap();
-        let status = child.wait().unwrap();
-        assert!(status.signal() == Some(9) || status.code() == Some(0), "{status:?}");
+        let command = if i % 2 == 0 { "run" } else { "resume" };
+        project.kill_after(&[command, "tiny.kdl"], duration.mul_f64(golden(i) / 3.0));
     }
     project.fmflow(&["resume", "tiny.kdl"]).ok();
     assert_eq!(project.weights(), whole.weights());

@@ -10,12 +10,15 @@ use serde_json::Value;
 
 use crate::common::{Project, Ran};
 
-/// Copies a folder of the repository into a project.
+/// Copies a folder of the repository into a project, without the store that a run leaves in it.
 fn copy_folder(project: &Project, folder: &str) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     for entry in fs::read_dir(&from).unwrap() {
         let path = entry.unwrap().path();
         let name = format!("{folder}/{}", path.file_name().unwrap().to_string_lossy());
+        if name.contains("/.fmflow") {
+            continue;
+        }
         match path.is_dir() {
             true => copy_folder(project, &name),
             false => project.write(&name, &fs::read_to_string(&path).unwrap()),

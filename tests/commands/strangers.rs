@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::common::{Project, Ran};
+use crate::common::{Project, Ran, send_signal};
 use serde_json::{Value, json};
 
 const PIPELINE: &str = r#"pipeline "s" seed=1
@@ -228,8 +228,6 @@ fn a_run_can_be_interrupted_within_one_long_text() {
     });
     assert!(waited, "the stage did not start");
     std::thread::sleep(Duration::from_secs(1));
-    let stopped =
-        std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert!(stopped.success());
+    send_signal(child.id(), "TERM");
     Ran::from(child.wait_with_output().unwrap()).exits(75).says("while a library works on one long text");
 }

@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::sync::LazyLock;
 
-use crate::common::{Project, Ran};
+use crate::common::{Project, Ran, send_signal};
 use serde_json::Value;
 
 /// Requests of a stage, with samplers that draw.
@@ -112,8 +112,7 @@ fn the_first_signal_ends_several_answers() {
     let mut child = RAN.spawn(&[&asked[..], &["--sampler", "euler", "passes=200", "--no-twin"]].concat());
     std::thread::sleep(std::time::Duration::from_secs(2));
     assert!(child.try_wait().unwrap().is_none(), "4,096 answers take longer than the test waits");
-    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+    send_signal(child.id(), "INT");
     let ended = (0..100).find_map(|_| {
         std::thread::sleep(std::time::Duration::from_millis(100));
         child.try_wait().unwrap()

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::Project;
+use crate::common::{Project, golden, send_signal};
 
 /// About 64 shards of one dataset in groups of 15 and 40 of another, which has a cap; more than one pass through both.
 const PIPELINE: &str = r#"pipeline "w" seed=5
@@ -36,17 +36,22 @@ train "ar" from="i" {
 const WINDOW: &str = r#" { window disk="320KiB" }"#;
 
 fn project(pipeline: &str) -> Project {
+    with_texts(pipeline, |folder, number| {
+        let line =
+            |i: usize| format!("{folder} file {number} says {} and {}.\n", i * 7 % 13, (i + number) % 29);
+        // Each file has enough for a shard of its own.
+        let lines = (0..200).map(line);
+        lines.fold(String::new(), |text, line| if text.len() < 3000 { text + &line } else { text })
+    })
+}
+
+/// A project with 64 files of `a` and 40 of `b`.
+pub(crate) fn with_texts(pipeline: &str, text: impl Fn(&str, usize) -> String) -> Project {
     let project = Project::empty();
     project.write("tiny.kdl", pipeline);
     for (folder, files) in [("a", 64), ("b", 40)] {
         for number in 0..files {
-            let line =
-                |i: usize| format!("{folder} file {number} says {} and {}.", i * 7 % 13, (i + number) % 29);
-            // Each file has enough for a shard of its own.
-            let lines = (0..).map(|i| line(i) + "\n").take(200);
-            let text =
-                lines.fold(String::new(), |text, line| if text.len() < 3000 { text + &line } else { text });
-            project.write(&format!("{folder}/{number:02}.txt"), &text);
+            project.write(&format!("{folder}/{number:02}.txt"), &text(folder, number));
         }
     }
     project
@@ -54,12 +59,6 @@ fn project(pipeline: &str) -> Project {
 
 fn whole() -> Project {
     project(&PIPELINE.replace(WINDOW, ""))
-}
-
-/// Digest of the trained weights.
-fn weights(project: &Project) -> String {
-    let bytes = fs::read(project.artifact("ar").join("model.safetensors")).unwrap();
-    blake3::hash(&bytes).to_hex().to_string()
 }
 
 /// The losses of all updates and validations.
@@ -87,7 +86,7 @@ fn a_window_changes_no_weight_and_stays_within_its_disk_space() {
     let (whole, window) = (whole(), project(PIPELINE));
     whole.fmflow(&["run", "tiny.kdl"]).ok();
     let ran = window.fmflow(&["run", "tiny.kdl"]).ok();
-    assert_eq!(weights(&window), weights(&whole));
+    assert_eq!(window.digest_of("ar"), whole.digest_of("ar"));
     assert_eq!(losses(&window), losses(&whole));
     for said in [
         "for the first rows of r/a",
@@ -133,17 +132,12 @@ fn twenty_kills_at_any_instant_change_no_weight() {
     window.fmflow(&["run", "tiny.kdl", "--until", "i"]).ok();
     let mut killed = 0;
     for i in 1..=20 {
-        let share = (f64::from(i) * 0.618_034).fract();
-        let mut child = window.spawn(&["run", "tiny.kdl"]);
-        std::thread::sleep(duration.mul_f64(share / 3.0).max(Duration::from_millis(20)));
-        child.kill().unwrap();
-        let status = child.wait().unwrap();
-        assert!(status.signal() == Some(9) || status.code() == Some(0), "{status:?}");
-        killed += i32::from(status.signal() == Some(9));
+        let pause = duration.mul_f64(golden(i) / 3.0).max(Duration::from_millis(20));
+        killed += i32::from(window.kill_after(&["run", "tiny.kdl"], pause).status.signal() == Some(9));
     }
     assert!(killed > 5, "{killed}");
     window.fmflow(&["run", "tiny.kdl"]).ok();
-    assert_eq!(weights(&window), weights(&whole));
+    assert_eq!(window.digest_of("ar"), whole.digest_of("ar"));
     assert_eq!(losses(&window), losses(&whole));
     window.fmflow(&["verify", window.artifact("r/a").to_str().unwrap()]).ok().says("shards of its window");
 }
@@ -152,13 +146,22 @@ fn twenty_kills_at_any_instant_change_no_weight() {
 fn a_signal_stops_training_that_waits_for_rows() {
     let window = project(PIPELINE);
     window.fmflow(&["run", "tiny.kdl", "--until", "r/b"]).ok();
+    window.edit("tiny.kdl", "steps 180", "steps 18_000");
     let child = window.spawn(&["run", "tiny.kdl"]);
-    std::thread::sleep(Duration::from_millis(400));
-    let interrupt =
-        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(interrupt.success());
+    let start = Instant::now();
+    let windows = window.path().join(".fmflow/windows");
+    let made = || {
+        fs::read_dir(&windows).is_ok_and(|mut folders| {
+            folders.any(|folder| !files(&folder.unwrap().path(), ".rows").is_empty())
+        })
+    };
+    while !made() {
+        assert!(start.elapsed() < Duration::from_secs(60), "a shard is made");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    send_signal(child.id(), "INT");
     let ended = child.wait_with_output().unwrap();
-    assert!(matches!(ended.status.code(), Some(75 | 0)), "{ended:?}");
+    assert_eq!(ended.status.code(), Some(75), "{ended:?}");
 }
 
 #[test]
@@ -183,7 +186,7 @@ fn lost_shards_are_made_again_and_other_ones_are_refused() {
     verified.says("not what was written");
     window.edit("tiny.kdl", "steps 60", "steps 180");
     window.fmflow(&["run", "tiny.kdl"]).ok();
-    assert_eq!(weights(&window), weights(&whole));
+    assert_eq!(window.digest_of("ar"), whole.digest_of("ar"));
     // An entry that says something else is not the shard that training would read.
     for (name, _) in files(&folder, ".rows") {
         fs::remove_file(folder.join(name)).unwrap();

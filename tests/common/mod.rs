@@ -8,9 +8,13 @@
 )]
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) mod pretend;
@@ -40,6 +44,37 @@ pub(crate) fn oracle(name: &str) -> Option<PathBuf> {
     assert!(!insist, "oracle set {} is missing", folder.display());
     println!("SKIPPED: no oracle set at {}", folder.display());
     None
+}
+
+/// A model without practice, and one update of it on the rows `r` of the mixture `m` with the tokenizer `t`.
+pub(crate) const TINY_TRAINING: &str = r#"
+random-init "i" tokenizer="t" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
+train "ar" from="i" {
+    data rows="r" mixture="m"
+    objective "autoregressive"
+    attention "causal"
+    batch rows=2
+    learning-rate peak=1e-3 final=1e-4 shape="cosine"
+    steps 1
+}
+"#;
+
+/// Sends a signal such as `INT` to a process that is there.
+#[track_caller]
+pub(crate) fn send_signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), process.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// A number in [0, 1) of a sequence that spreads evenly.
+pub(crate) fn golden(i: i32) -> f64 {
+    (f64::from(i) * 0.618_034).fract()
+}
+
+/// The bytes, compressed.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packer.write_all(bytes).and_then(|()| packer.finish()).unwrap()
 }
 
 impl Project {
@@ -132,13 +167,37 @@ impl Project {
         path
     }
 
+    /// Starts the binary, kills it after a while, and asserts that it was killed or had ended well.
+    pub(crate) fn kill_after(&self, arguments: &[&str], pause: Duration) -> Output {
+        let mut child = self.spawn(arguments);
+        std::thread::sleep(pause);
+        child.kill().unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert!(ended.status.signal() == Some(9) || ended.status.code() == Some(0), "{ended:?}");
+        ended
+    }
+
+    /// Adds text to the end of a file.
+    pub(crate) fn append(&self, name: &str, more: &str) {
+        let text = fs::read_to_string(self.path().join(name)).unwrap();
+        self.write(name, &(text + more));
+    }
+
+    /// The lines of a file of an artifact.
+    pub(crate) fn json_lines(&self, stage: &str, file: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.artifact(stage).join(file)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Digest of the weights of a stage.
+    pub(crate) fn digest_of(&self, stage: &str) -> String {
+        let bytes = fs::read(self.artifact(stage).join("model.safetensors")).unwrap();
+        blake3::hash(&bytes).to_hex().to_string()
+    }
+
     /// Digests of the weights of all stages that make a model.
     pub(crate) fn weights(&self) -> Vec<(&'static str, String)> {
-        let digest = |stage| {
-            let bytes = fs::read(self.artifact(stage).join("model.safetensors")).unwrap();
-            (stage, blake3::hash(&bytes).to_hex().to_string())
-        };
-        ["tiny", "ar", "flow", "sft"].map(digest).into()
+        ["tiny", "ar", "flow", "sft"].map(|stage| (stage, self.digest_of(stage))).into()
     }
 }
 

@@ -81,9 +81,8 @@ fn read_text(path: &Path, most: u64) -> Result<String, Diagnostic> {
     let about = std::fs::metadata(path)
         .map_err(|error| refuse(&describe_io_error(&error)).help(suggest_existing_file(path)))?;
     if about.is_dir() {
-        return Err(
-            refuse("it is a folder").help(format!("name a file in it, such as `{name}/pipeline.kdl`"))
-        );
+        return Err(refuse("it is a folder")
+            .help(format!("name a file in it, such as `{}/pipeline.kdl`", name.trim_end_matches('/'))));
     }
     if !about.is_file() {
         return Err(refuse("it is not a regular file").help("name a `.kdl` file"));

@@ -38,7 +38,7 @@ use crate::check::options::CheckOptions;
 use crate::language::names::Declarations;
 use crate::language::record::Record;
 use crate::pipeline::Pipeline;
-use crate::pipeline::config::{FrontierConfig, StageConfig};
+use crate::pipeline::config::{EvaluateConfig, StageConfig};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{Stage, Stages};
 use crate::text::diagnostic::{Code, Diagnostic, Severity, Sink};
@@ -58,9 +58,6 @@ pub(crate) fn lint_pipeline(
     let lineages = &Lineages::new(stages, &stored);
     folders.check_tokenizers(lineages, sink);
     for stage in stages {
-        if let StageConfig::Frontier(config) = &stage.config {
-            attention::check_frontier_blocks(lineages, stage, config, sink);
-        }
         match &stage.config {
             StageConfig::Train(config) => {
                 training::lint_training(lineages, stage, config, sink);
@@ -83,12 +80,10 @@ pub(crate) fn lint_pipeline(
                 capacity::check_canvas_length(stage, config, sink);
                 rows::lint_rows(stage, config, sink);
             }
-            StageConfig::Evaluate(config)
-            | StageConfig::Frontier(FrontierConfig { declared: config, .. }) => {
-                checkpoint_use::lint_evaluated_checkpoints(lineages, stage, config, sink);
-                sampling::lint_evaluation_sampling(lineages, stage, config, sink);
-                benchmarks::lint_benchmark_files(stage, config, sink);
-                capacity::check_measured_lengths(lineages, stage, config, sink);
+            StageConfig::Evaluate(config) => lint_evaluation(lineages, stage, config, sink),
+            StageConfig::Frontier(config) => {
+                attention::check_frontier_blocks(lineages, stage, config, sink);
+                lint_evaluation(lineages, stage, &config.declared, sink);
             }
             StageConfig::Export(config) => adapter::lint_export(lineages, stage, config, sink),
             StageConfig::Generate(config) => {
@@ -101,6 +96,13 @@ pub(crate) fn lint_pipeline(
         }
     }
     declarations::lint_declarations(world, options, refusals, sink);
+}
+
+fn lint_evaluation(lineages: &Lineages<'_>, stage: &Stage, config: &EvaluateConfig, sink: &mut Sink) {
+    checkpoint_use::lint_evaluated_checkpoints(lineages, stage, config, sink);
+    sampling::lint_evaluation_sampling(lineages, stage, config, sink);
+    benchmarks::lint_benchmark_files(stage, config, sink);
+    capacity::check_measured_lengths(lineages, stage, config, sink);
 }
 
 /// Runs the lints that need the sizes of models and files. `root` is the `pipeline` node.
@@ -120,9 +122,6 @@ pub(crate) fn find_contradictions(
     rows: &IndexMap<InputRole, String>,
 ) -> Vec<Diagnostic> {
     let (lineages, mut sink) = (&Lineages::new(stages, stored), Sink::default());
-    if let StageConfig::Frontier(config) = &stage.config {
-        attention::check_frontier_blocks(lineages, stage, config, &mut sink);
-    }
     match &stage.config {
         StageConfig::Train(config) => {
             training::check_objective_lineage(lineages, stage, config, &mut sink);
@@ -130,8 +129,12 @@ pub(crate) fn find_contradictions(
             teacher::lint_teacher(lineages, stage, config, &mut sink);
         }
         StageConfig::Convert(_) => checkpoint_use::check_converted_before(lineages, stage, &mut sink),
-        StageConfig::Evaluate(config) | StageConfig::Frontier(FrontierConfig { declared: config, .. }) => {
+        StageConfig::Evaluate(config) => {
             checkpoint_use::check_measured_checkpoints(lineages, stage, config, &mut sink)
+        }
+        StageConfig::Frontier(config) => {
+            attention::check_frontier_blocks(lineages, stage, config, &mut sink);
+            checkpoint_use::check_measured_checkpoints(lineages, stage, &config.declared, &mut sink);
         }
         StageConfig::Generate(config) => {
             checkpoint_use::lint_generation_checkpoint(lineages, stage, config, &mut sink)

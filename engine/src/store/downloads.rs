@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::store::slot::Slot;
-use crate::store::vfs::{EntryKind, Vfs, VfsFile, is_absent};
+use crate::store::vfs::{EntryKind, Vfs, VfsFile, is_absent, remove_if_there};
 use crate::text::escape::escape_line;
 
 /// The longest name of a version that a server may give.
@@ -142,10 +142,7 @@ impl Downloads {
     /// # Errors
     /// If it cannot be removed.
     pub fn remove(&self, place: &Path) -> Result<()> {
-        match self.vfs.remove_all(place) {
-            Err(error) if is_absent(&error) => Ok(()),
-            other => other.map_err(Error::io("remove", place)),
-        }
+        remove_if_there(&*self.vfs, place)
     }
 
     /// What has arrived of the file with this hash; nothing so far for a new one.

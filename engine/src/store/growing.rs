@@ -21,7 +21,7 @@ use crate::store::layout::Store;
 use crate::store::publish::ArtifactWriter;
 use crate::store::seal;
 use crate::store::slot::Slot;
-use crate::store::vfs::is_absent;
+use crate::store::vfs::remove_if_there;
 
 /// The folder of the artifact, in the work folder.
 const FOLDER: &str = "growing";
@@ -51,7 +51,7 @@ impl Slot {
     /// # Errors
     /// If the folder cannot be made or read, or the file cannot be opened.
     pub fn growing_artifact(&self, name: &str) -> Result<(ArtifactWriter, GrowingFile, Option<Growth>)> {
-        let (folder, note) = (self.work_folder().join(FOLDER), self.work_folder().join(NOTE));
+        let (folder, note) = (self.work().join(FOLDER), self.work().join(NOTE));
         let vfs = self.shared_vfs();
         vfs.ensure_dir(&folder).map_err(Error::io("create", &folder))?;
         let found = read_note(&*vfs, &note)?.filter(|found| found.name == name);
@@ -67,11 +67,7 @@ impl Slot {
         let (file, found) = match reopened {
             Some(file) => (file, found),
             None => {
-                let path = folder.join(name);
-                match vfs.remove_all(&path) {
-                    Err(error) if is_absent(&error) => {}
-                    other => other.map_err(Error::io("remove", &path))?,
-                }
+                remove_if_there(&*vfs, &folder.join(name))?;
                 (writer.file(name)?, None)
             }
         };
@@ -85,11 +81,7 @@ impl Slot {
     /// # Errors
     /// If the note cannot be removed.
     pub fn forget_growth(&self) -> Result<()> {
-        let note = self.work_folder().join(NOTE);
-        match self.shared_vfs().remove_all(&note) {
-            Err(error) if is_absent(&error) => Ok(()),
-            other => other.map_err(Error::io("remove", &note)),
-        }
+        remove_if_there(&*self.shared_vfs(), &self.work().join(NOTE))
     }
 }
 

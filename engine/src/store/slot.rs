@@ -204,12 +204,8 @@ impl Slot {
         }
     }
 
-    fn work(&self) -> PathBuf {
+    pub(super) fn work(&self) -> PathBuf {
         self.store.work(&self.key.name, &self.key.fingerprint)
-    }
-
-    pub(super) fn work_folder(&self) -> PathBuf {
-        self.work()
     }
 
     pub(super) fn downloads_folder(&self) -> PathBuf {

@@ -30,8 +30,7 @@ pub(crate) fn verify_for_reading(store: &Store, folder: &Path) -> Result<Manifes
             continue;
         }
         if let Some(problem) = check_file_bytes(vfs, &path, file).map_err(Error::io("read", &path))? {
-            let what = problem.to_string();
-            return Err(Error::Corrupt { folder: folder.to_path_buf(), file: problem.file, what });
+            return Err(problem.refuse(folder));
         }
         if let Some(before) = before.filter(|_| stat().is_ok_and(|after| after == before)) {
             digests.remember(&before, &file.blake3);

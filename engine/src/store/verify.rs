@@ -54,9 +54,16 @@ pub(super) fn require_sound(vfs: &dyn Vfs, folder: &Path, depth: VerifyDepth) ->
         (Some(manifest), None) => Ok(manifest),
         (_, problem) => {
             let problem = problem.expect("a folder without a manifest has a problem");
-            let what = problem.to_string();
-            Err(Error::Corrupt { folder: folder.to_path_buf(), file: problem.file, what })
+            Err(problem.refuse(folder))
         }
+    }
+}
+
+impl IntegrityError {
+    /// The error of a folder with this problem.
+    pub(super) fn refuse(self, folder: &Path) -> Error {
+        let what = self.to_string();
+        Error::Corrupt { folder: folder.to_path_buf(), file: self.file, what }
     }
 }
 

@@ -136,6 +136,17 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// Removes the file or folder at `path`, if it is there.
+///
+/// # Errors
+/// If it cannot be removed.
+pub(super) fn remove_if_there(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    match vfs.remove_all(path) {
+        Err(error) if is_absent(&error) => Ok(()),
+        other => other.map_err(Error::io("remove", path)),
+    }
+}
+
 /// Total size in bytes of a file, or of all files in a folder. Files that disappear meanwhile count 0.
 pub(crate) fn count_folder_bytes(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
     let stat = match vfs.stat(path) {

@@ -11,7 +11,7 @@ use super::prefixes::PrefixStore;
 use super::row_logits::{compute_row_hidden, read_logits};
 use crate::backbone::{Attention, Backbone, BackboneError, NewTokens, TimeConditioning};
 use crate::flow::sampler::{Ask, Posterior};
-use crate::train::gradient::to_int_tensor;
+use crate::train::forward::to_int_tensor;
 
 /// The posterior of a backbone under an attention pattern.
 ///

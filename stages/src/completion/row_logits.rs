@@ -3,7 +3,7 @@
 use burn_tensor::Tensor;
 
 use crate::backbone::{Attention, AttentionContext, Backbone, BackboneError, PADDING};
-use crate::train::gradient::to_int_tensor;
+use crate::train::forward::to_int_tensor;
 
 /// Hidden states of rows of any lengths, [B, L, D]. Shorter rows are padded at their end.
 pub(super) fn compute_row_hidden(

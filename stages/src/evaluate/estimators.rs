@@ -11,8 +11,8 @@ use crate::flow::scheduler;
 use crate::flow::time::draw_validation_times;
 use crate::model::{FlowContract, Model};
 use crate::rng::RandomPurpose;
-use crate::train::gradient::{compute_loss_sum, sum_unmasked_losses};
 use crate::train::held_out::{FillingBatch, build_batches_at};
+use crate::train::losses::{compute_loss_sum, sum_unmasked_losses};
 use crate::train::update::{
     FlowObjective, HiddenPlaces, MicroBatch, NoiseStreams, StridedObjective, TrainingTask,
 };

@@ -5,18 +5,19 @@
 //! the gradient of the hidden states then goes through the backbone once. Losses stay on the device until the end of the
 //! update, because each transfer waits for it.
 
-use burn_tensor::{Device, Int, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use fmflow_ops::{
     LossTerms, PositionLosses, differentiate_hidden, differentiate_logits, differentiate_losses,
-    measure_losses,
 };
 
 use super::attention::Anneal;
 use super::backward::ForwardPass;
+use super::forward::{build_context, read_values, to_int_tensor};
 use super::gradient_sums::{FlatGradients, GradientSums};
+use super::losses::{sum_losses, weigh};
 use super::metrics::LossSum;
 use super::update::{LossTerm, MicroBatch, Update};
-use crate::backbone::{Attention, AttentionContext, Backbone, BackboneError, TimeConditioning};
+use crate::backbone::{Attention, Backbone, BackboneError};
 use crate::threads::map_in_parallel;
 
 /// How micro-batches pass through the backbone.
@@ -121,48 +122,6 @@ fn differentiate_head(
     (found.losses, found.hidden)
 }
 
-/// Hidden states of a micro-batch.
-///
-/// # Shapes
-/// Returns [B · L, D].
-pub(super) fn compute_hidden_states(
-    model: &Backbone,
-    batch: &MicroBatch,
-    attention: Attention,
-    device: &Device,
-) -> Result<Tensor<2>, BackboneError> {
-    let tokens = to_int_tensor(batch.tokens.iter().copied(), device).reshape([batch.rows, batch.length]);
-    let hidden = model.hidden(tokens, &build_context(model, batch, attention, None))?;
-    let [b, l, d] = hidden.dims();
-    Ok(hidden.reshape([b * l, d]))
-}
-
-/// The attention context of a micro-batch.
-#[must_use]
-pub(crate) fn build_context(
-    model: &Backbone,
-    batch: &MicroBatch,
-    attention: Attention,
-    anneal: Option<Anneal>,
-) -> AttentionContext {
-    let mut context = AttentionContext::new(attention, batch.rows, batch.length)
-        .with_positions(batch.positions.clone())
-        .with_segments(batch.segments.clone());
-    context = match batch.stride {
-        Some(stride) => context.with_stride(stride),
-        None if batch.halves => context.with_halves(),
-        None => context,
-    };
-    if let Some(anneal) = anneal {
-        let rows = batch.first..batch.first + batch.rows as u64;
-        context = context.with_opened(anneal.opened(rows, batch.length));
-    }
-    match model.time_conditioning() {
-        TimeConditioning::None => context,
-        TimeConditioning::AdaLn { .. } => context.with_time(batch.times.clone()),
-    }
-}
-
 /// Tokens and factors of terms on the device. The factors are divided by `divisor`.
 fn build_loss_terms(terms: &[LossTerm], divisor: f64, device: &Device) -> LossTerms {
     let factor = |f: fn(&LossTerm) -> f64| {
@@ -209,95 +168,4 @@ pub fn compute_logits_gradient(
     let read = [read_values(losses.cross_entropy)?, read_values(losses.probability)?];
     let weighted = terms.iter().zip(&read[0]).zip(&read[1]);
     Ok((weighted.map(|((term, ce), p)| weigh(term, f64::from(*ce), f64::from(*p)) as f32).collect(), whole))
-}
-
-/// The weighted loss of a position, before the division.
-fn weigh(term: &LossTerm, cross_entropy: f64, present: f64) -> f64 {
-    let c = term.coefficients;
-    // Where the factor is 0, p(x_t) is no part of the loss, whatever it is.
-    let probability = if c.present == 0.0 { 0.0 } else { c.present * present };
-    c.cross_entropy * cross_entropy + probability + c.constant
-}
-
-/// Reads the losses of several lists of terms at once and sums them, list by list.
-fn sum_losses<'a>(
-    terms: impl Iterator<Item = &'a [LossTerm]>,
-    losses: Vec<PositionLosses>,
-) -> Result<LossSum, BackboneError> {
-    let mut total = LossSum::default();
-    if losses.is_empty() {
-        return Ok(total);
-    }
-    let (cross_entropy, present) = losses.into_iter().map(|l| (l.cross_entropy, l.probability)).unzip();
-    let [cross_entropy, present] = [Tensor::cat(cross_entropy, 0), Tensor::cat(present, 0)].map(read_values);
-    let (cross_entropy, present) = (cross_entropy?, present?);
-    let mut values = cross_entropy.into_iter().zip(present);
-    for terms in terms {
-        let mut sum = LossSum::default();
-        for (term, (ce, p)) in terms.iter().zip(values.by_ref()) {
-            sum.add(term.t, weigh(term, f64::from(ce), f64::from(p)), f64::from(ce));
-        }
-        total.merge(&sum);
-    }
-    Ok(total)
-}
-
-/// The sums of a micro-batch's loss without gradients, for held-out rows.
-///
-/// # Errors
-/// As [`compute_update_gradient`].
-pub(crate) fn compute_loss_sum(
-    model: &Backbone,
-    batch: &MicroBatch,
-    attention: Attention,
-) -> Result<LossSum, BackboneError> {
-    if batch.terms.is_empty() {
-        return Ok(LossSum::default());
-    }
-    let losses = measure_terms(model, batch, attention)?;
-    sum_losses(std::iter::once(batch.terms.as_slice()), vec![losses])
-}
-
-/// The negative log-likelihood of a micro-batch's targets by the law without the present token, summed: no sampler ever draws a mask.
-///
-/// # Errors
-/// As [`compute_update_gradient`].
-pub(crate) fn sum_unmasked_losses(
-    model: &Backbone,
-    batch: &MicroBatch,
-    attention: Attention,
-) -> Result<f64, BackboneError> {
-    if batch.terms.is_empty() {
-        return Ok(0.0);
-    }
-    let losses = measure_terms(model, batch, attention)?;
-    let [cross_entropy, present] = [losses.cross_entropy, losses.probability].map(read_values);
-    let both = cross_entropy?.into_iter().zip(present?);
-    Ok(both.map(|(loss, mask)| f64::from(loss) + (-f64::from(mask)).ln_1p()).sum())
-}
-
-/// Losses of a micro-batch's terms, which are not none.
-fn measure_terms(
-    model: &Backbone,
-    batch: &MicroBatch,
-    attention: Attention,
-) -> Result<PositionLosses, BackboneError> {
-    let device = model.device();
-    let hidden = compute_hidden_states(model, batch, attention, &device)?;
-    let selected = hidden.select(0, to_int_tensor(batch.terms.iter().map(|t| t.place), &device));
-    let tokens = |f: fn(&LossTerm) -> u32| to_int_tensor(batch.terms.iter().map(f), &device);
-    let [targets, present] = [tokens(|t| t.target), tokens(|t| t.present)];
-    Ok(measure_losses(selected, model.head(), targets, present, model.precision()))
-}
-
-/// Copies token ids or places to the device as a tensor `[n]`.
-pub(crate) fn to_int_tensor(values: impl Iterator<Item = u32>, device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i32> = values.map(|v| v as i32).collect();
-    let n = values.len();
-    Tensor::from_data(TensorData::new(values, [n]), device)
-}
-
-/// Copies values to the host.
-pub(super) fn read_values<const D: usize>(x: Tensor<D>) -> Result<Vec<f32>, BackboneError> {
-    x.try_into_vec_as::<f32>().map_err(|e| BackboneError::Device(e.to_string()))
 }

@@ -8,7 +8,7 @@ use crate::data::packing::Row;
 use crate::flow::time::draw_validation_times;
 use crate::rng::RandomPurpose;
 use crate::threads::map_in_parallel;
-use crate::train::gradient;
+use crate::train::losses;
 use crate::train::metrics::LossSum;
 use crate::train::update::{MicroBatch, NoiseStreams, TrainingTask};
 
@@ -52,7 +52,7 @@ pub(crate) fn measure_held_out_loss(
     let (batches, divisor) = build_held_out_batches(rows, task, times, SEED);
     let mut total = LossSum::default();
     for wave in batches.chunks(threads.max(1)) {
-        for sum in map_in_parallel(wave, |batch| gradient::compute_loss_sum(model, batch, attention)) {
+        for sum in map_in_parallel(wave, |batch| losses::compute_loss_sum(model, batch, attention)) {
             total.merge(&sum?);
         }
     }

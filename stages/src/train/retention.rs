@@ -9,7 +9,8 @@ use fmflow_engine::run::execute::Job;
 use fmflow_ops::linear;
 
 use super::backward::ForwardPass;
-use super::gradient::{add_gradients, build_context, compute_hidden_states, read_values, to_int_tensor};
+use super::forward::{build_context, compute_hidden_states, read_values, to_int_tensor};
+use super::gradient::add_gradients;
 use super::gradient_sums::{FlatGradients, GradientSums};
 use super::held_out::build_held_out_batches;
 use super::task::TrainingTask;

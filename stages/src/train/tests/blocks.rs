@@ -5,7 +5,7 @@ use burn_tensor::Tensor;
 use super::*;
 use crate::backbone::AttentionContext;
 use crate::flow::time::draw_update_times;
-use crate::train::gradient::{build_context, to_int_tensor};
+use crate::train::forward::{build_context, to_int_tensor};
 use crate::train::update::MicroBatch;
 
 /// Rows of two documents, supervised from their first token on, without padding.

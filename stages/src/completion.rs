@@ -145,7 +145,7 @@ fn count_batch(
     sampler: &Sampler,
     threads: usize,
 ) -> usize {
-    if sampler.cache == SamplerCache::None {
+    if !keeps_cache(model, sampler) {
         return BATCH;
     }
     let length = |request: &CompletionRequest| request.prefix.len() + request.length + request.suffix.len();
@@ -250,7 +250,16 @@ fn open_posterior<'a>(model: &'a Model, sampler: &Sampler) -> Result<BackbonePos
         true => BackbonePosterior::new(&model.backbone, Attention::Causal, true),
         false => BackbonePosterior::new(&model.backbone, model.attention(), model.contract.shift),
     };
-    if sampler.cache == SamplerCache::Exact { posterior.with_cache() } else { Ok(posterior) }
+    if keeps_cache(model, sampler) { posterior.with_cache() } else { Ok(posterior) }
+}
+
+/// Whether keys and values are kept from pass to pass. A sampler of next tokens always reads under a causal mask, at one time.
+fn keeps_cache(model: &Model, sampler: &Sampler) -> bool {
+    match sampler.cache {
+        SamplerCache::None => false,
+        SamplerCache::Exact => true,
+        SamplerCache::Auto => sampler.reads_next_tokens() || model.allows_exact_cache(),
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::train::{ProbabilityPath, Scheduler};
 use fmflow_engine::store::ArtifactWriter;
 
-use crate::backbone::{Attention, Backbone};
+use crate::backbone::{Attention, Backbone, TimeConditioning};
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Device;
 use crate::failure::{input_failure, input_failure_in, stage_failure};
@@ -200,6 +200,15 @@ impl Model {
     #[must_use]
     pub(crate) fn attention(&self) -> Attention {
         self.contract.attention
+    }
+
+    /// Whether keys and values of finished text stay the same from pass to pass: not with attention in both directions, nor if they
+    /// depend on the time. Next tokens are read under a causal mask, at one time.
+    #[must_use]
+    pub(crate) fn allows_exact_cache(&self) -> bool {
+        let conditioned = self.backbone.time_conditioning() != TimeConditioning::None;
+        self.contract.kind == ModelKind::Autoregressive
+            || (self.attention() != Attention::Bidirectional && !conditioned)
     }
 
     /// Tokens in a block, if the model was trained in blocks.

@@ -12,7 +12,6 @@ use fmflow_engine::run::text::{
 
 use super::answering::{Asker, answer_prompt, measure_prompt_twin, warm_up};
 use super::score::score;
-use crate::backbone::{Attention, TimeConditioning};
 use crate::failure::stage_failure;
 use crate::model::Model;
 
@@ -36,14 +35,13 @@ pub(crate) fn open_text_model(folder: &Path, device: &str) -> Result<Box<dyn Tex
 
 fn describe(model: &Model, device: &str) -> Result<TextModelFacts, Failure> {
     let autoregressive = model.contract.kind == ModelKind::Autoregressive;
-    let conditioned = model.backbone.time_conditioning() != TimeConditioning::None;
     Ok(TextModelFacts {
         device: device.to_owned(),
         dtype: "f32",
         autoregressive,
         mask_source: !autoregressive && model.path()?.mask_share >= 1.0,
         block: model.block(),
-        exact_cache: autoregressive || (model.attention() != Attention::Bidirectional && !conditioned),
+        exact_cache: model.allows_exact_cache(),
         canvas: model.contract.canvas,
         context: model.backbone.config().max_position_embeddings,
     })

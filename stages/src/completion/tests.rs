@@ -143,6 +143,21 @@ fn an_exact_cache_changes_no_token_of_any_sampler_in_any_batch() {
     }
 }
 
+#[test]
+fn the_default_keeps_what_an_exact_cache_may_keep() {
+    let keeps = |attention, kind, cache| {
+        let sampler = Sampler { cache, ..sampler(kind, None) };
+        keeps_cache(&model(attention, true), &sampler)
+    };
+    let own = Attention::BlockCausal { block: 4 };
+    for attention in [own, Attention::Causal, Attention::Bidirectional] {
+        let exact = attention != Attention::Bidirectional;
+        assert_eq!(keeps(attention, confidence(2), SamplerCache::Auto), exact, "{attention:?}");
+        assert!(keeps(attention, SamplerKind::Autoregressive, SamplerCache::Auto));
+        assert!(!keeps(attention, confidence(2), SamplerCache::None));
+    }
+}
+
 /// Logits of a posterior at all places of each block in turn, each of them asked twice: with noise behind it, and finished.
 fn walk(model: &Model, tokens: &[Vec<u32>], size: usize, cached: bool) -> Vec<Vec<u32>> {
     let posterior = BackbonePosterior::new(&model.backbone, model.attention(), model.contract.shift);

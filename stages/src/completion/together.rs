@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::{Sampler, SamplerCache};
+use fmflow_engine::pipeline::config::Sampler;
 
 use super::canvases::{begin_writing, read_completion, share_sampler};
 use super::prefixes::{PREFIX_BYTES, PrefixStore};
 use super::request::{Completion, CompletionRequest};
-use super::{BATCH, BackbonePosterior, CACHE_BYTES, build_sampler_rules, forward_failure, open_posterior};
+use super::{
+    BATCH, BackbonePosterior, CACHE_BYTES, build_sampler_rules, forward_failure, keeps_cache, open_posterior,
+};
 use crate::backbone::{BackboneError, KeyValueCache};
 use crate::failure::stage_failure;
 use crate::flow::sampler::{Ask, Onlooker, SharedSampler, Writing, compute_logits};
@@ -28,7 +30,7 @@ pub(crate) struct Together<'a, O> {
 /// Requests that one forward pass serves: under the same attention, all with a cache or all without.
 struct Lane<'a, O> {
     causal: bool,
-    cache: SamplerCache,
+    cached: bool,
     posterior: BackbonePosterior<'a>,
     /// In the order in which they came. The first of them share a pass: as many as a batch and the memory for caches take.
     rows: Vec<TogetherRow<O>>,
@@ -106,8 +108,8 @@ impl<'a, O: Onlooker> Together<'a, O> {
     }
 
     fn find_lane(&mut self, sampler: &Sampler) -> Result<&mut Lane<'a, O>, BackboneError> {
-        let (causal, cache) = (sampler.reads_next_tokens(), sampler.cache);
-        let known = self.lanes.iter().position(|lane| (lane.causal, lane.cache) == (causal, cache));
+        let (causal, cached) = (sampler.reads_next_tokens(), keeps_cache(self.model, sampler));
+        let known = self.lanes.iter().position(|lane| (lane.causal, lane.cached) == (causal, cached));
         let place = known.unwrap_or(self.lanes.len());
         if known.is_none() {
             let posterior = open_posterior(self.model, sampler)?;
@@ -116,7 +118,7 @@ impl<'a, O: Onlooker> Together<'a, O> {
                 None => posterior,
             };
             let token_bytes = KeyValueCache::count_bytes(self.model.backbone.config());
-            self.lanes.push(Lane { causal, cache, posterior, rows: Vec::new(), token_bytes });
+            self.lanes.push(Lane { causal, cached, posterior, rows: Vec::new(), token_bytes });
         }
         Ok(&mut self.lanes[place])
     }
@@ -139,9 +141,9 @@ impl<'a, O: Onlooker> Together<'a, O> {
 impl<O: Onlooker> Lane<'_, O> {
     /// How many rows share the next pass.
     fn count_active(&self) -> usize {
-        let most = match self.cache {
-            SamplerCache::None => BATCH,
-            SamplerCache::Exact => {
+        let most = match self.cached {
+            false => BATCH,
+            true => {
                 let longest =
                     self.rows.iter().map(|row| row.writing.canvas().tokens.len()).max().unwrap_or(0);
                 (CACHE_BYTES / longest.saturating_mul(self.token_bytes).max(1)).clamp(1, BATCH)

@@ -9,7 +9,6 @@ use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::show_path;
 
-use crate::backbone::{Attention, TimeConditioning};
 use crate::completion::{Completion, CompletionRequest, complete_numbered};
 use crate::device::Device;
 use crate::flow::kernel::EulerKernel;
@@ -33,7 +32,7 @@ type Arrangement = (&'static str, Vec<Vec<usize>>);
 pub(crate) fn verify_batches(folder: &Path, device: &Device) -> Result<String, Failure> {
     let model = Model::open(folder, device)?.for_text();
     let (requests, samplers) = (make_requests(&model), list_samplers(&model)?);
-    let caches: &[SamplerCache] = match keeps_exact_cache(&model) {
+    let caches: &[SamplerCache] = match model.allows_exact_cache() {
         true => &[SamplerCache::None, SamplerCache::Exact],
         false => &[SamplerCache::None],
     };
@@ -97,13 +96,6 @@ fn make_sampler(kind: SamplerKind) -> Sampler {
         repetition_penalty: 1.0,
         cache: SamplerCache::None,
     }
-}
-
-/// Whether a cache can be exact: as the samplers require.
-fn keeps_exact_cache(model: &Model) -> bool {
-    let conditioned = model.backbone.time_conditioning() != TimeConditioning::None;
-    model.contract.kind == ModelKind::Autoregressive
-        || (model.attention() != Attention::Bidirectional && !conditioned)
 }
 
 fn answer_alone(

@@ -18,7 +18,7 @@ pub(super) fn check_sampler_cache(
     sink: &mut Sink,
 ) {
     let contract = &known.contract;
-    if sampler.cache == SamplerCache::None || sampler.reads_next_tokens() {
+    if sampler.cache != SamplerCache::Exact || sampler.reads_next_tokens() {
         return;
     }
     let (what, help, fact, label) = match (contract.attention, contract.time_conditioning) {

@@ -25,6 +25,7 @@ impl Decoder<'_> {
             repetition_penalty: record.number("repetition-penalty").unwrap_or(1.0),
             cache: match record.text("cache")? {
                 "exact" => SamplerCache::Exact,
+                "auto" => SamplerCache::Auto,
                 "none" => SamplerCache::None,
                 word => unknown_word(word),
             },

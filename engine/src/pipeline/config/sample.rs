@@ -39,6 +39,8 @@ pub enum SamplerCache {
     None,
     /// Keys and values of tokens that cannot change any more. The text is the same.
     Exact,
+    /// [`Self::Exact`] if the checkpoint allows it, else [`Self::None`].
+    Auto,
 }
 
 impl Sampler {

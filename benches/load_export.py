@@ -3,11 +3,14 @@
     pip install torch transformers peft
     python benches/load_export.py FOLDER [CERTIFICATE] ...
     python benches/load_export.py BASE MERGED ADAPTER
+    python benches/load_export.py FOLDER ANSWER.txt
 
 FOLDER is an exported artifact (`fmflow show FILE STAGE --path`). CERTIFICATE is the `certificate.json` of the conversion that it
 comes from: if the model was not trained since, transformers recomputes the logits in the certificate and compares them. An
 export in bf16 rounds every weight by up to 2^-9 of its value, so its logits may differ by 1 % of the largest.
 If the folder has a tokenizer, the script loads it, encodes and decodes a text, and renders a conversation.
+ANSWER.txt is what fmflow wrote from FOLDER, as JSON: `fmflow generate FOLDER --prompt the --sampler autoregressive temperature=0
+--new-tokens 64 --no-twin --json > ANSWER.txt`. transformers writes the same tokens after the same prompt, the word `the`.
 ADAPTER is an export with `format="peft"`, after the exports (in f32) of the checkpoint that it was trained on and of the trained one:
 PEFT puts it on the base, and the logits must be those of the merged model.
 """
@@ -71,6 +74,16 @@ def adapter(base, merged, folder):
     return faults, f"peft {peft.__version__}: {values} values, logits within {far:.1e} of the merged model's (it moves them by {moved:.1e})"
 
 
+def answer(model, folder, expected):
+    """Whether greedy text by transformers has the tokens that fmflow wrote."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompt = torch.tensor([tokenizer("the", add_special_tokens=False)["input_ids"]])
+    ids = expected["answers"][0]["ids"]
+    with torch.no_grad():
+        found = model.generate(prompt, max_new_tokens=len(ids), do_sample=False, pad_token_id=0)[0, prompt.shape[1] :].tolist()
+    return [] if found == ids else [f"greedy text differs: {found} instead of {ids}"], f"{len(ids)} greedy tokens"
+
+
 def text(folder):
     """What is wrong with the tokenizer, and the rendered conversation."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -97,12 +110,14 @@ def main():
             faults, said = adapter(folders[-2][0], folders[-1][0], argument)
             bad += bool(faults)
             print(f"{argument.name}: {said}", *(f"  FAULT {fault}" for fault in faults), sep="\n")
+        elif argument.suffix == ".txt":
+            folders[-1][2] = json.loads(argument.read_text())
         elif argument.suffix == ".json":
             folders[-1][1] = json.loads(argument.read_text())
         else:
-            folders.append([argument, None])
+            folders.append([argument, None, None])
     print(f"transformers {transformers.__version__}, torch {torch.__version__}")
-    for folder, certificate in folders:
+    for folder, certificate, written in folders:
         model, faults = weights(folder)
         said = [f"{sum(p.numel() for p in model.parameters())} parameters"]
         if certificate:
@@ -110,6 +125,10 @@ def main():
             tolerance = 1e-2 if json.loads((folder / "fmflow.json").read_text())["dtype"] == "bfloat16" else tolerance
             said.append(f"{len(certificate['reference']['logits'])} logits within {far:.1e} of the largest")
             faults += [f"logits differ by {far:.1e} of the largest, tolerance {tolerance:.0e}"] if far > tolerance else []
+        if written:
+            wrong, shown = answer(model, folder, written)
+            faults += wrong
+            said.append(shown)
         if (folder / "tokenizer.json").exists():
             wrong, shown = text(folder)
             faults += wrong

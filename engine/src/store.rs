@@ -36,6 +36,7 @@ pub(crate) mod metrics;
 pub(crate) mod probe;
 pub(crate) mod publish;
 mod seal;
+mod sharing;
 pub(crate) mod slot;
 mod source_file;
 pub mod summary;

@@ -19,7 +19,7 @@ use crate::model::{
     CERTIFICATE, GENERATION, ModelTokenizer, TOKENIZER_FILES, describe_parameters, refuse_text_mask,
     weights_failure,
 };
-use crate::weights::{CheckpointReader, INDEX, WeightsError};
+use crate::weights::{CheckpointReader, INDEX, SINGLE, WeightsError, write_f32_tensors};
 
 /// Most unread settings that are told one by one.
 const MOST_TOLD: usize = 20;
@@ -76,7 +76,11 @@ fn copy_checkpoint(job: &Job<'_>, source: &Path, left: Vec<String>) -> Result<Su
     let told = describe_unread(source);
     let mut writer = job.slot.artifact()?;
     copy_file(source, "config.json", &mut writer)?;
-    for (i, name) in checkpoint.file_names().enumerate() {
+    let names: Vec<&str> = checkpoint.file_names().collect();
+    if checkpoint.is_adapted() {
+        write_merged(&checkpoint, source, &mut writer)?;
+    }
+    for (i, name) in names.iter().enumerate().filter(|_| !checkpoint.is_adapted()) {
         let mut to = writer.file(name)?;
         checkpoint.copy_checked(i, &mut to).map_err(|error| match error {
             FileCopyError::Read(refused) => weights_failure(source, &refused),
@@ -100,6 +104,19 @@ fn copy_checkpoint(job: &Job<'_>, source: &Path, left: Vec<String>) -> Result<Su
     );
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)
+}
+
+/// Writes the weights of a checkpoint with its adapter merged into them: a copy of the files alone would be without it.
+fn write_merged(
+    checkpoint: &CheckpointReader,
+    source: &Path,
+    writer: &mut ArtifactWriter,
+) -> Result<(), Failure> {
+    let mut file = writer.file(SINGLE)?;
+    write_f32_tensors(&mut file, &checkpoint.layout(), |name| {
+        checkpoint.read(name).map(|tensor| tensor.values).map_err(|e| weights_failure(source, &e))
+    })?;
+    Ok(file.finish()?)
 }
 
 /// Why a weight file was not copied.

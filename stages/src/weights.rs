@@ -12,6 +12,7 @@
 //! ([`CheckpointReader`]), by those that run it all at once ([`read_checkpoint`]). Pickle files are never opened: reading one can
 //! run code.
 
+mod adapter;
 mod encoding;
 mod reader;
 mod weights_file;
@@ -26,8 +27,11 @@ use crate::backbone::{Backbone, BackboneError, Qwen3Config, TimeConditioning};
 use fmflow_engine::pipeline::checkpoint_folder::{FolderFault, HeaderError, TIED_HEAD_CURE};
 use fmflow_engine::pipeline::contract::Contract;
 
+pub(crate) use adapter::{
+    ADAPTER, ADAPTER_FACTS, AdapterFacts, AdapterTensor, PREFIX as ADAPTER_PREFIX, read_adapter,
+};
 pub(crate) use encoding::Encoding;
-pub(crate) use fmflow_engine::pipeline::checkpoint_folder::{Dtype, INDEX, SINGLE};
+pub(crate) use fmflow_engine::pipeline::checkpoint_folder::{BASE, Dtype, INDEX, SINGLE};
 pub use reader::CheckpointReader;
 pub(crate) use weights_file::WeightsFile;
 pub(crate) use write::TensorWriter;
@@ -93,6 +97,14 @@ pub enum WeightsError {
         "tensor `lm_head.weight` differs from the embedding, but config.json says `tie_word_embeddings`: true"
     )]
     Tie,
+    /// The adapter beside the weights is malformed, or does not fit them.
+    #[error("`{file}`: {reason}")]
+    Adapter {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The backbone refuses the tensors.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
@@ -105,6 +117,7 @@ impl WeightsError {
         match self {
             Self::Folder(fault) => &fault.cure,
             Self::Tie => TIED_HEAD_CURE,
+            Self::Adapter { .. } => "use the result of a stage that trains an adapter",
             _ => "use a complete Qwen3 checkpoint in safetensors files",
         }
     }

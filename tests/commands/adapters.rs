@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -80,7 +81,8 @@ fn only_the_adapter_is_trained_and_it_resumes_exactly() {
     let whole = with_adapters();
     whole.fmflow(&["run", "tiny.kdl"]).ok();
     let (base, low) = (whole.artifact("flow"), whole.artifact("low"));
-    let (before, after) = (tensors(&base.join("model.safetensors")), tensors(&low.join("model.safetensors")));
+    let merged = whole.artifact("merged").join("model.safetensors");
+    let (before, after) = (tensors(&base.join("model.safetensors")), tensors(&merged));
     let adapter = tensors(&low.join("adapter.safetensors"));
     assert!(before.keys().eq(after.keys()));
     let mut changed = 0;
@@ -102,10 +104,12 @@ fn only_the_adapter_is_trained_and_it_resumes_exactly() {
     let facts = json(&low.join("adapter.json"));
     let digest = blake3::hash(&fs::read(base.join("model.safetensors")).unwrap()).to_hex().to_string();
     assert_eq!(facts["base"]["model.safetensors"], digest.as_str());
-    check_exports(&whole, &adapter, &after);
+    check_exports(&whole, &adapter);
+    check_shared_weights(&whole, &after);
     let scores = json(&whole.artifact("both").join("report.json"));
     assert!(scores["low"]["held_out"]["text"].as_f64().unwrap() > 0.0);
     whole.fmflow(&["verify", low.to_str().unwrap(), "--deep"]).ok().says("logits finite");
+    whole.fmflow(&["show", "tiny.kdl", "low"]).ok().says("at zero, the adapter changed no logit of its base");
 
     let project = with_adapters();
     interrupt_in(&project, "low");
@@ -115,14 +119,35 @@ fn only_the_adapter_is_trained_and_it_resumes_exactly() {
     assert!(saved.iter().any(|name| name == "adapter.safetensors"), "{saved:?}");
     assert!(!saved.iter().any(|name| name == "model.safetensors"), "{saved:?}");
     project.fmflow(&["resume", "tiny.kdl"]).ok();
-    for file in ["adapter.safetensors", "model.safetensors", "adapter.json"] {
+    for file in ["adapter.safetensors", "base-model.safetensors", "adapter.json"] {
         let read = |project: &Project| fs::read(project.artifact("low").join(file)).unwrap();
         assert!(read(&project) == read(&whole), "a stop changed {file}");
     }
 }
 
-fn check_exports(project: &Project, adapter: &Tensors, merged: &Tensors) {
-    assert_eq!(&tensors(&project.artifact("merged").join("model.safetensors")), merged);
+/// The weights under the adapter are stored once, and whoever reads the folder gets them with its changes.
+fn check_shared_weights(project: &Project, merged: &Tensors) {
+    let (base, low) = (project.artifact("flow"), project.artifact("low"));
+    let inode = |file: PathBuf| fs::metadata(file).unwrap().ino();
+    assert_eq!(inode(base.join("model.safetensors")), inode(low.join("base-model.safetensors")));
+    assert!(!low.join("model.safetensors").exists());
+    let copy = project.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    for file in fs::read_dir(&low).unwrap().flatten() {
+        fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    let text = "pipeline \"other\" seed=1\nfetch \"copied\" from=\"./copy\"\n";
+    project.write("other.kdl", text);
+    project.fmflow(&["run", "other.kdl"]).ok();
+    let fetched = project.fmflow(&["show", "other.kdl", "copied", "--path"]).ok().stdout;
+    let fetched = Path::new(fetched.trim());
+    assert_eq!(&tensors(&fetched.join("model.safetensors")), merged);
+    assert!(!fetched.join("adapter.safetensors").exists());
+    fs::remove_file(copy.join("adapter.safetensors")).unwrap();
+    project.fmflow(&["generate", "copy", "--prompt", "x"]).exits(2).says("adapter.safetensors");
+}
+
+fn check_exports(project: &Project, adapter: &Tensors) {
     let alone = project.artifact("alone");
     assert_eq!(&tensors(&alone.join("adapter_model.safetensors")), adapter);
     let settings = json(&alone.join("adapter_config.json"));
@@ -189,9 +214,14 @@ train "second" from="low" use="short" { adapter "lora" rank=2 alpha=2 }
     let size = low.values().flat_map(|(_, values)| values).map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     assert!(moved(&low, &on) > 0.0 && moved(&low, &on) < 0.2 * size);
     assert!(!project.artifact("branch").join("adapter.json").exists());
-    let base = &json(&project.artifact("second").join("adapter.json"))["base"]["model.safetensors"];
-    let merged = fs::read(project.artifact("low").join("model.safetensors")).unwrap();
-    assert_eq!(*base, blake3::hash(&merged).to_hex().to_string().as_str());
+    // On an adapter's result, the merged weights are written: an adapter lies beside weights alone.
+    let second = project.artifact("second");
+    assert!(second.join("model.safetensors").exists() && !second.join("base-model.safetensors").exists());
+    let base = &json(&second.join("adapter.json"))["base"];
+    for file in ["base-model.safetensors", "adapter.safetensors"] {
+        let bytes = fs::read(project.artifact("low").join(file)).unwrap();
+        assert_eq!(base[file], blake3::hash(&bytes).to_hex().to_string().as_str(), "{file}");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ static RAN: LazyLock<Project> = LazyLock::new(|| {
 });
 
 /// A server that runs.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     address: String,
     told: Vec<String>,
@@ -34,7 +34,11 @@ struct Server {
 
 impl Server {
     fn start(arguments: &[&str]) -> Self {
-        let child = RAN.spawn(&[&["serve"], arguments, &["--port", "0"]].concat());
+        Self::start_in(&RAN, arguments)
+    }
+
+    pub(crate) fn start_in(project: &Project, arguments: &[&str]) -> Self {
+        let child = project.spawn(&[&["serve"], arguments, &["--port", "0"]].concat());
         let mut server = Self { child, address: String::new(), told: Vec::new() };
         let mut lines = BufReader::new(server.child.stderr.take().unwrap()).lines();
         while server.address.is_empty() {
@@ -114,14 +118,19 @@ impl Drop for Server {
 }
 
 fn generate(arguments: &[&str]) -> Vec<String> {
-    let ran = RAN.fmflow(&[&["generate"], arguments, &["--json", "--no-twin"]].concat()).ok();
+    generate_in(&RAN, arguments)
+}
+
+/// The texts that `generate` writes.
+pub(crate) fn generate_in(project: &Project, arguments: &[&str]) -> Vec<String> {
+    let ran = project.fmflow(&[&["generate"], arguments, &["--json", "--no-twin"]].concat()).ok();
     let found: Value = serde_json::from_str(&ran.stdout).unwrap();
     let texts = found["answers"].as_array().unwrap().iter();
     texts.map(|answer| answer["text"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The texts of a body, and of the stream of the same request.
-fn texts(server: &Server, path: &str, body: &Value) -> Vec<String> {
+pub(crate) fn texts(server: &Server, path: &str, body: &Value) -> Vec<String> {
     let read = |choice: &Value| {
         let text = choice["text"].as_str().or(choice["message"]["content"].as_str());
         text.or(choice["delta"]["content"].as_str()).unwrap_or("").to_owned()

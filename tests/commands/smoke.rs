@@ -69,6 +69,7 @@ fn the_other_shipped_pipelines_run_to_their_ends() {
         let ran = smoke(&project, &format!("pipelines/{file}.kdl")).ok();
         ran.says("next: fmflow plan pipelines/").says("samples");
     }
+    smoke(&project, "pipelines/ablation.kdl").ok().says("next: fmflow plan pipelines/");
 }
 
 /// Names files of every format that are nowhere, and asks for everything that a small run has to shrink.

@@ -5,10 +5,11 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::Project;
 use crate::run::interrupt_in;
+use crate::serve::{Server, generate_in, texts as served_texts};
 
 /// A project whose flow predicts the next token, with a stage of growing strides in bf16.
 fn with_strides() -> Project {
@@ -37,6 +38,20 @@ sampler "plain" kind="speculative" stride=2 cache="none"
 
 fn read_json(project: &Project, stage: &str, file: &str) -> Value {
     serde_json::from_slice(&fs::read(project.artifact(stage).join(file)).unwrap()).unwrap()
+}
+
+/// Drafted text is served and streamed as `generate` writes it, at a temperature too.
+fn check_served_drafts(project: &Project) {
+    let server = Server::start_in(project, &["tiny.kdl", "drafts"]);
+    for (temperature, seed) in [("0", "1"), ("1", "5")] {
+        let sampler = ["speculative", "stride=3", &format!("temperature={temperature}")].join(" ");
+        let asked = ["tiny.kdl", "drafts", "--prompt", "The river", "--new-tokens", "12", "-n", "2"];
+        let expected = generate_in(project, &[&asked[..], &["--seed", seed, "--sampler", &sampler]].concat());
+        let (temperature, seed): (f64, u64) = (temperature.parse().unwrap(), seed.parse().unwrap());
+        let body = json!({"model": "drafts", "prompt": "The river", "max_tokens": 12, "n": 2, "seed": seed,
+            "sampler": "speculative", "stride": 3, "temperature": temperature});
+        assert_eq!(served_texts(&server, "/v1/completions", &body), expected, "{sampler}");
+    }
 }
 
 #[test]
@@ -70,6 +85,7 @@ fn a_model_trained_with_strides_keeps_its_autoregressive_law_and_resumes_exactly
     };
     assert_eq!(texts("drafted"), texts("greedy"));
     assert_eq!(texts("uncached"), texts("greedy"));
+    check_served_drafts(&whole);
     let project = with_strides();
     interrupt_in(&project, "drafts");
     project.fmflow(&["resume", "tiny.kdl"]).ok();

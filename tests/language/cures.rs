@@ -150,6 +150,12 @@ const SLIPS: &[(&str, &str)] = &[
         "sampler \"parallel\" kind=\"confidence\" passes=2",
         "sampler \"parallel\" kind=\"speculative\" stride=3",
     ),
+    (
+        "train \"sft\" from",
+        "convert \"same\" from=\"ar\" { shift #false }\n\
+         train \"pulled\" from=\"same\" use=\"unmasking\" { teacher \"ar\" weight=0.5 }\n\
+         train \"sft\" from",
+    ),
     ("train \"pretrain\" from=\"flow\"", "train \"pretrain\" from=\"flow\" at=100"),
     (
         "convert \"flow\" from=\"ar\"",

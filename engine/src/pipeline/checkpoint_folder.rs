@@ -31,7 +31,7 @@ pub use fault::{FaultKind, FolderFault};
 pub use header::{Dtype, HeaderError, TensorEntry, read_header};
 pub use layout::{EMBEDDING, HEAD, TIME_FEATURES, build_layout};
 pub use tensor_rules::TIED_HEAD_CURE;
-pub use weight_files::{INDEX, SINGLE, WeightFileHeader};
+pub use weight_files::{BASE, INDEX, SINGLE, WeightFileHeader};
 
 use crate::pipeline::checkpoint_config::Qwen3Config;
 use crate::pipeline::checkpoint_headers::{self, TokenTable};

@@ -11,7 +11,7 @@ use crate::pipeline::shape::{ModelShape, saturating_product, saturating_sum};
 use crate::pipeline::source_facts::{
     self, PipelineFacts, SourceFacts, count_download_bytes, estimate_text_bytes,
 };
-use crate::pipeline::stage::{SourceFiles, Stage};
+use crate::pipeline::stage::{SourceFiles, Stage, StageId};
 use crate::pipeline::window::find_window_share;
 
 /// Estimated cost of a stage that runs from the start, with nothing cached.
@@ -23,6 +23,8 @@ pub struct StageCost {
     pub training: Option<TrainingCost>,
     /// What a file system sees of the model that the stage makes or trains; `None` if unknown.
     pub(crate) size: Option<ModelSize>,
+    /// Whether its result is an adapter beside the weights of another stage, which are stored once.
+    adapted: bool,
     /// Peak memory; `None` if unknown, or if the stage holds no model.
     pub memory: Option<MemoryCost>,
     /// Size of the artifact and of the permanent checkpoints in bytes, at most.
@@ -162,6 +164,11 @@ fn find_vocabulary(stage: &Stage, facts: &PipelineFacts, before: &[StageCost]) -
     facts.get(tokenizer).vocabulary.or(shape.map(|shape| shape.vocabulary))
 }
 
+/// Whether the checkpoint of an input has an adapter beside the weights of another one.
+fn is_adapted(input: Option<StageId>, before: &[StageCost]) -> bool {
+    input.and_then(|id| before.get(id.index())).is_some_and(|cost| cost.adapted)
+}
+
 /// Fills in the bytes of a stage. Permanent checkpoints stay as the artifact does. While a new checkpoint is written, there is one more than `keep`; the metrics are copied into the
 /// artifact while the unfinished work still has them.
 fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, before: &[StageCost]) {
@@ -172,17 +179,19 @@ fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, be
             let kept = (config.checkpoint.keep as u64).saturating_add(1 + config.guard.count_rewind_states());
             let adapter = cost.shape.zip(config.adapter.as_ref());
             let adapter = adapter.map(|(shape, adapter)| ModelSize::of_adapter(&shape, adapter));
-            // Of an adapter, neither the weights nor moments of them are saved, except for good.
+            // The weights under an adapter are stored once, unless they are another adapter's.
+            cost.adapted = adapter.is_some() && !is_adapted(stage.parent(), before);
             let saved = adapter.unwrap_or(size).checkpoint(config.ema.is_some());
             cost.work_bytes = saturating_product(&[saved, kept]).saturating_add(metrics);
             let permanent = config.count_kept_checkpoints();
+            let weights = if cost.adapted { size.companions() } else { size.folder() };
             let beside = adapter.map_or(0, ModelSize::weights);
             let whole = match adapter {
-                Some(adapter) => size.folder().saturating_add(adapter.checkpoint(config.ema.is_some())),
+                Some(adapter) => weights.saturating_add(adapter.checkpoint(config.ema.is_some())),
                 None => size.checkpoint(config.ema.is_some()),
             };
             let permanent = saturating_product(&[whole, permanent]);
-            saturating_sum([size.folder(), beside, metrics, permanent].into_iter())
+            saturating_sum([weights, beside, metrics, permanent].into_iter())
         }
         StageConfig::RandomInit(_) | StageConfig::Convert(_) | StageConfig::Average(_) => size.folder(),
         StageConfig::Export(config) => size.export(config.dtype),

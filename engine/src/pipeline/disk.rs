@@ -102,7 +102,8 @@ impl ModelSize {
         saturating_sum([self.folder(), self.moments(), trained].into_iter())
     }
 
-    fn companions(self) -> u64 {
+    /// Bytes at most of what a model has beside its weights.
+    pub(super) fn companions(self) -> u64 {
         bound_tokenizer(self.vocabulary)
     }
 }

@@ -13,7 +13,7 @@ use crate::store::layout::{Store, extract_digits, make_unique_name};
 use crate::store::listing::{StoreListing, StoredFolder};
 use crate::store::lock::StoreLock;
 use crate::store::seal;
-use crate::store::vfs::{count_folder_bytes, is_absent};
+use crate::store::vfs::{count_freed_bytes, is_absent};
 
 /// Number of the newest runs whose records are kept even if all their results are gone.
 pub const KEPT_RUN_RECORDS: usize = 100;
@@ -108,12 +108,12 @@ pub(crate) fn collect_store_items(store: &Store, roots: &[GcRoot]) -> Result<Vec
     for found in listing.permanent {
         // The folder has the name of the artifact, so that a pin of one keeps both.
         let users = find_users_and_pins(roots, &pins, &found.path);
-        let bytes = count_folder_bytes(store.vfs(), &found.path)?;
+        let bytes = count_freed_bytes(store.vfs(), &found.path)?;
         let (path, kind) = (found.path, ItemKind::Permanent);
         items.push(StoreItem { path, kind, stage: found.stage, created: None, bytes, users });
     }
     for path in listing.windows {
-        let (users, bytes) = (find_folder_users(roots, &path), count_folder_bytes(store.vfs(), &path)?);
+        let (users, bytes) = (find_folder_users(roots, &path), count_freed_bytes(store.vfs(), &path)?);
         items.push(StoreItem { path, kind: ItemKind::Window, stage: None, created: None, bytes, users });
     }
     Ok(items)
@@ -133,7 +133,7 @@ pub(crate) fn collect_leftovers(store: &Store) -> Result<Vec<StoreItem>> {
         };
         for (name, _) in entries {
             let path = folder.join(name);
-            let bytes = count_folder_bytes(store.vfs(), &path)?;
+            let bytes = count_freed_bytes(store.vfs(), &path)?;
             let (kind, users) = (ItemKind::Leftover, vec![]);
             items.push(StoreItem { path, kind, stage: None, created: None, bytes, users });
         }
@@ -169,7 +169,7 @@ pub(crate) fn collect_old_records(
         };
         if !needed {
             let path = store.record_path(run.number);
-            let (bytes, created) = (count_folder_bytes(store.vfs(), &path)?, Some(run.started.clone()));
+            let (bytes, created) = (count_freed_bytes(store.vfs(), &path)?, Some(run.started.clone()));
             going.push(StoreItem {
                 path,
                 kind: ItemKind::Record,
@@ -192,7 +192,7 @@ fn build_store_item(
     let manifest = found.manifest.as_ref().ok();
     let stage = manifest.map(|manifest| manifest.stage.name.clone());
     let created = manifest.map(|manifest| manifest.created.clone());
-    let bytes = count_folder_bytes(store.vfs(), &found.path)?;
+    let bytes = count_freed_bytes(store.vfs(), &found.path)?;
     Ok(StoreItem { path: found.path.clone(), kind, stage, created, bytes, users })
 }
 

@@ -28,14 +28,14 @@ use crate::text::escape::show_path;
 /// Permission to write one folder. If it is dropped before [`ArtifactWriter::publish`], the folder is removed.
 #[derive(Debug)]
 pub struct ArtifactWriter {
-    vfs: Arc<dyn Vfs>,
+    pub(super) vfs: Arc<dyn Vfs>,
     /// The folder under construction.
     folder: PathBuf,
     /// Its final path.
     target: PathBuf,
     /// The manifest without files, further facts and time.
     header: Manifest,
-    files: FolderFiles,
+    pub(super) files: FolderFiles,
     /// Where a corrupt folder of the same name is moved. Only checkpoints replace one: a corrupt artifact is an error.
     trash: Option<PathBuf>,
     hooks: PublishHooks,

@@ -55,6 +55,8 @@ pub(crate) struct EntryStat {
     pub kind: EntryKind,
     /// Size in bytes.
     pub size: u64,
+    /// Number of names, 1 for most files.
+    pub names: u64,
 }
 
 /// The file operations of the store.
@@ -80,6 +82,11 @@ pub(crate) trait Vfs: Send + Sync + std::fmt::Debug {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Renames a file or directory. A file replaces an existing one; a directory replaces only an empty one.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a regular file a second name, which nothing may have yet.
+    ///
+    /// # Errors
+    /// That of the operating system: see [`has_no_links`] for file systems without second names.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
@@ -136,6 +143,13 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// Whether an error means that a file can have no second name there: the file system knows none, the two places are on different
+/// ones, the file has too many already, or its owner is somebody else.
+pub(super) fn has_no_links(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
+}
+
 /// Removes the file or folder at `path`, if it is there.
 ///
 /// # Errors
@@ -149,16 +163,25 @@ pub(super) fn remove_if_there(vfs: &dyn Vfs, path: &Path) -> Result<()> {
 
 /// Total size in bytes of a file, or of all files in a folder. Files that disappear meanwhile count 0.
 pub(crate) fn count_folder_bytes(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
+    sum_files(vfs, path, &|stat| stat.size)
+}
+
+/// Bytes that removing a file or a folder frees, as [`count_folder_bytes`]: a file that has another name stays.
+pub(crate) fn count_freed_bytes(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
+    sum_files(vfs, path, &|stat| if stat.names > 1 { 0 } else { stat.size })
+}
+
+fn sum_files(vfs: &dyn Vfs, path: &Path, count: &dyn Fn(EntryStat) -> u64) -> Result<u64> {
     let stat = match vfs.stat(path) {
         Err(error) if is_absent(&error) => return Ok(0),
         other => other.map_err(Error::io("inspect", path))?,
     };
     if stat.kind != EntryKind::Directory {
-        return Ok(stat.size);
+        return Ok(count(stat));
     }
     let entries = match vfs.list(path) {
         Err(error) if is_absent(&error) => return Ok(0),
         other => other.map_err(Error::io("list", path))?,
     };
-    entries.iter().map(|(name, _)| count_folder_bytes(vfs, &path.join(name))).sum()
+    entries.iter().map(|(name, _)| sum_files(vfs, &path.join(name), count)).sum()
 }

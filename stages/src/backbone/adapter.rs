@@ -6,18 +6,17 @@
 
 use burn_tensor::Tensor;
 use fmflow_engine::pipeline::config::AdapterSettings;
-use fmflow_ops as ops;
 use indexmap::IndexMap;
 
-use super::{Backbone, BackboneError, Parameter, Precision};
+use super::{Backbone, BackboneError, Parameter};
 use crate::rng::{self, RandomPurpose};
 
 /// Ends of the names of A and B, after the name of their projection.
-const ENDS: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
+pub(crate) const ENDS: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
 
 /// The names of A and B of the projection whose weight is called `name`.
 #[must_use]
-pub(super) fn name_factors(name: &str) -> [String; 2] {
+pub(crate) fn name_factors(name: &str) -> [String; 2] {
     let projection = name.strip_suffix(".weight").unwrap_or(name);
     ENDS.map(|end| format!("{projection}{end}"))
 }
@@ -137,27 +136,92 @@ impl Backbone {
     /// An ordinary backbone with the weights W + s B A; the same one if it has no adapter.
     ///
     /// # Errors
-    /// Never in practice, because shapes do not change.
+    /// If the device fails.
     pub fn merged(self) -> Result<Self, BackboneError> {
         let Some(settings) = self.adapter.clone() else { return Ok(self) };
-        let (precision, factors) = (self.precision, self.parameters.clone());
+        let (precision, device) = (self.precision, self.device());
         let Self { config, conditioning, parameters, .. } = self;
-        let merge = |(name, parameter): (String, Parameter)| {
-            let [down, up] = name_factors(&name).map(|name| factors.get(&name));
-            let merged = match (&parameter, down, up) {
-                (Parameter::Matrix(w), Some(Parameter::Matrix(a)), Some(Parameter::Matrix(b))) => {
-                    Parameter::Matrix(add_change(w.clone(), a.clone(), b.clone(), settings.scale()))
+        let mut weights = IndexMap::new();
+        for (name, parameter) in parameters.iter().filter(|(name, _)| !is_factor(name)) {
+            let [down, up] = name_factors(name).map(|name| parameters.get(&name));
+            let merged = match down.zip(up) {
+                None => parameter.clone(),
+                Some((down, up)) => {
+                    let change =
+                        LowRankChange::new(down.values()?, up.values()?, settings.rank, settings.scale());
+                    let mut values = parameter.values()?;
+                    change.add_to(&mut values, 0);
+                    Parameter::new(&parameter.shape(), values, &device)?
                 }
-                _ => parameter,
             };
-            (name, merged)
-        };
-        let weights = parameters.into_iter().filter(|(name, _)| !is_factor(name)).map(merge).collect();
+            weights.insert(name.clone(), merged);
+        }
         Ok(Self::assemble(config, conditioning, None, weights)?.computing_in(precision))
     }
 }
 
-/// W + s B A in f32.
-fn add_change(weight: Tensor<2>, down: Tensor<2>, up: Tensor<2>, scale: f64) -> Tensor<2> {
-    weight + ops::linear(up, down.transpose(), Precision::F32) * scale
+/// The change s B A of a projection, on the host.
+#[derive(Debug)]
+pub(crate) struct LowRankChange {
+    /// A, [rank, in].
+    down: Vec<f32>,
+    /// B, [out, rank].
+    up: Vec<f32>,
+    rank: usize,
+    scale: f32,
+}
+
+impl LowRankChange {
+    /// The change by A [rank, in] and B [out, rank], row-major.
+    pub(crate) fn new(down: Vec<f32>, up: Vec<f32>, rank: usize, scale: f64) -> Self {
+        Self { down, up, rank, scale: scale as f32 }
+    }
+
+    /// Adds it to `values`: those of the projection [out, in] from index `start` on, row-major. Each element of B A is summed in f32 in
+    /// the order of the rank, so that a checkpoint has the same weights wherever it is read, whole or in parts.
+    pub(crate) fn add_to(&self, mut values: &mut [f32], mut start: usize) {
+        let width = self.down.len() / self.rank;
+        let mut sums = vec![0.0; width];
+        while !values.is_empty() {
+            let (row, column) = (start / width, start % width);
+            let (own, rest) = values.split_at_mut(values.len().min(width - column));
+            let sums = &mut sums[..own.len()];
+            sums.fill(0.0);
+            let factors = &self.up[row * self.rank..][..self.rank];
+            for (factor, down) in factors.iter().zip(self.down.chunks_exact(width)) {
+                sums.iter_mut().zip(&down[column..]).for_each(|(sum, x)| *sum += factor * x);
+            }
+            own.iter_mut().zip(&*sums).for_each(|(value, sum)| *value += self.scale * sum);
+            (start, values) = (start + own.len(), rest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_the_same_in_parts_and_as_a_whole() {
+        let (out, rank, width) = (7, 3, 11);
+        let noise = |count: usize, step: usize| (0..count).map(move |i| ((i * step) % 23) as f32 / 7.0 - 1.5);
+        let change =
+            LowRankChange::new(noise(rank * width, 5).collect(), noise(out * rank, 9).collect(), rank, 2.0);
+        let weights: Vec<f32> = noise(out * width, 13).collect();
+        let mut whole = weights.clone();
+        change.add_to(&mut whole, 0);
+        for (i, (found, weight)) in whole.iter().zip(&weights).enumerate() {
+            let term =
+                |k: usize| f64::from(change.up[i / width * rank + k] * change.down[k * width + i % width]);
+            let expected = f64::from(*weight) + 2.0 * (0..rank).map(term).sum::<f64>();
+            assert!((f64::from(*found) - expected).abs() < 1e-5, "{i}: {found} {expected}");
+        }
+        for size in [1, 4, 11, 30, 77] {
+            let mut parts = weights.clone();
+            for (number, part) in parts.chunks_mut(size).enumerate() {
+                change.add_to(part, number * size);
+            }
+            assert_eq!(parts, whole, "parts of {size}");
+        }
+    }
 }

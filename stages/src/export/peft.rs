@@ -10,8 +10,11 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use crate::failure::stage_failure;
-use crate::train::adapter_files::{ADAPTER_FACTS, AdapterFacts, AdapterTensor, read_adapter};
-use crate::weights::{Dtype, TensorLayout, write_tensors_as};
+use crate::model::weights_failure;
+use crate::weights::{
+    ADAPTER_FACTS, AdapterFacts, AdapterTensor, Dtype, TensorLayout, WeightsError, read_adapter,
+    write_tensors_as,
+};
 
 /// File of the tensors, as PEFT calls it.
 const TENSORS: &str = "adapter_model.safetensors";
@@ -27,7 +30,9 @@ pub(super) fn export_adapter(
     mut writer: ArtifactWriter,
     dtype: Dtype,
 ) -> Result<Summary, Failure> {
-    let (facts, tensors) = (AdapterFacts::read(source)?, read_adapter(source)?);
+    let refused = |error: WeightsError| weights_failure(source, &error);
+    let facts = AdapterFacts::read(source).map_err(refused)?;
+    let tensors = read_adapter(source).map_err(refused)?;
     write_tensors(&mut writer, &tensors, dtype)?;
     writer.write(SETTINGS, format!("{:#}\n", render_settings(&facts.settings)).as_bytes())?;
     writer.write(ADAPTER_FACTS, &serde_json::to_vec_pretty(&facts).map_err(stage_failure)?)?;

@@ -81,6 +81,9 @@ fn list_flow_facts(contract: &Contract) -> Vec<(&'static str, String)> {
         ("source and scheduler", describe_path(contract)),
         ("updates since conversion", contract.trained_updates.to_string()),
     ];
+    if let Some(stride) = contract.stride {
+        facts.push(("stride", format!("{stride} tokens are drafted at once, from masks behind the text")));
+    }
     if let Some(canvas) = contract.canvas {
         facts.push(("canvas", format!("answers were learnt with their filler in {canvas} tokens")));
     }
@@ -134,6 +137,26 @@ fn describe_path(contract: &Contract) -> String {
 }
 
 fn describe_sampling(contract: &Contract) -> String {
+    match contract.stride {
+        Some(stride) => describe_drafting(contract, stride),
+        None => describe_denoising(contract),
+    }
+}
+
+/// The sampler of strided checkpoints: the p/q rule of Leviathan et al., "Fast Inference from Transformers via Speculative Decoding",
+/// 2023, with one set of weights for both laws.
+fn describe_drafting(contract: &Contract, stride: usize) -> String {
+    let mask = contract.mask_token.map_or("the mask token".into(), |id| format!("token {id}"));
+    format!(
+        "\n## Sampling\n\nIt drafts and checks with the same weights, in fmflow by the sampler `speculative`: behind the text stand up to {stride}\n\
+         places with {mask}, and the logits of the position before each propose a token for it. The proposed\n\
+         tokens are then read without masks, as an autoregressive model reads them: each is kept with probability\n\
+         min(1, p/q), p its probability there and q that of the proposal; the first that is not is drawn anew from what p has\n\
+         above q. The text has the autoregressive law of these weights. Everything stands under a causal mask.\n"
+    )
+}
+
+fn describe_denoising(contract: &Contract) -> String {
     let mask = contract.mask_token.map_or("the mask token".into(), |id| format!("token {id}"));
     let masked = contract.path.as_ref().is_none_or(|path| path.mask_share >= 1.0);
     let (start, sampler) = match masked {
@@ -166,6 +189,10 @@ fn describe_causal_use(contract: &Contract, conditioned: bool) -> String {
         Attention::Causal | Attention::BlockCausal { .. } => " They run it under a *causal*\nmask.\n\n",
     });
     text.push_str(match (contract.trained_updates, contract.shift) {
+        (1.., true) if contract.stride.is_some() => {
+            "That is what it was trained for, beside its drafts: on text without the mask token it is an autoregressive model, and\n\
+             left-to-right generation has the law by which drafts are accepted.\n"
+        }
         (0, _) => {
             "Nobody has trained it since it was converted: under a causal mask it computes the logits of its source, the mask\n\
              token aside, and predicts the next token as the source does.\n"
@@ -241,6 +268,27 @@ mod tests {
             &[],
         );
         assert_says(&flow(5, false, 1.0), false, &["give nonsense", "that same position"], &[CONDITIONING]);
+    }
+
+    #[test]
+    fn a_checkpoint_that_drafts_is_an_autoregressive_model_too() {
+        let strided = Contract {
+            stride: Some(3),
+            attention: Attention::Causal,
+            time_conditioning: TimeConditioning::None,
+            ..flow(5, true, 1.0)
+        };
+        assert_says(
+            &strided,
+            false,
+            &[
+                "| stride | 3 tokens",
+                "by the sampler `speculative`",
+                "up to 3\nplaces with token 9",
+                "what it was trained for",
+            ],
+            &["measure before", "`confidence`"],
+        );
     }
 
     #[test]

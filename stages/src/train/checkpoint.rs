@@ -14,7 +14,7 @@ use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 use super::adamw::AdamW;
-use super::adapter_files::{self, AdapterFacts};
+use super::adapter_files;
 use super::ema::WeightAverage;
 use super::guard::is_rewind_needed;
 use super::optimizer_file::{restore_optimizer, write_optimizer};
@@ -24,7 +24,8 @@ use super::state::{TrainingCounters, TrainingState};
 use crate::backbone::Backbone;
 use crate::failure::{self, stage_failure};
 use crate::job::find_input_folder;
-use crate::model::Model;
+use crate::model::{Model, weights_failure};
+use crate::weights::AdapterFacts;
 
 /// File with the counters.
 const COUNTERS: &str = "state.json";
@@ -78,7 +79,7 @@ fn start_model(job: &Job<'_>, setup: &TrainingSetup<'_>) -> Result<Backbone, Fai
     let (Some(facts), Ok(folder)) = (&setup.adapter, find_input_folder(job, &InputRole::Adapter)) else {
         return Ok(model);
     };
-    if AdapterFacts::read(folder)? != *facts {
+    if AdapterFacts::read(folder).map_err(|e| weights_failure(folder, &e))? != *facts {
         let what = "the adapter was trained on another base, or with other settings";
         let help = "leave `from=` out of `adapter`, or start from the checkpoint that it was trained on";
         return Err(failure::input_failure(what, help));

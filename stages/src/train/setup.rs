@@ -1,18 +1,18 @@
 //! Opens everything that a training stage needs before its first update: parent, rows, mixture, task.
 
+mod fresh_adapter;
 mod inputs;
 mod parent;
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::TrainConfig;
 use fmflow_engine::pipeline::config::train::{ComputeFormat, Objective};
-use fmflow_engine::pipeline::contract::find_trained_attention;
+use fmflow_engine::pipeline::contract::{Contract, find_trained_attention};
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::ArtifactWriter;
 use indexmap::IndexMap;
 
-use super::adapter_files::AdapterFacts;
 use super::gradient::ForwardOptions;
 use super::rows::TrainingRows;
 use super::state::TrainingState;
@@ -24,9 +24,11 @@ use crate::data::packing::Row;
 use crate::failure::{input_failure, stage_failure};
 use crate::flow::path::{Corruptor, SourceTokens};
 use crate::job::count_threads;
-use crate::model::Model;
+use crate::model::{Companions, Model};
+use crate::weights::AdapterFacts;
 use crate::window::WindowRows;
 use fmflow_engine::pipeline::origins::Origins;
+use fresh_adapter::put_adapter;
 use inputs::{build_mixture, check_rows, open_rows, read_held_out_rows};
 use parent::Parent;
 
@@ -104,7 +106,7 @@ impl<'a> TrainingSetup<'a> {
     pub(crate) fn initial_model(&self) -> Result<Backbone, Failure> {
         let model = self.parent.take_backbone()?.computing_in(self.precision());
         match &self.adapter {
-            Some(facts) => model.adapted(&facts.settings, self.seed, self.first).map_err(stage_failure),
+            Some(facts) => put_adapter(model, &facts.settings, (self.seed, self.first)),
             None => Ok(model),
         }
     }
@@ -182,14 +184,13 @@ impl<'a> TrainingSetup<'a> {
         task
     }
 
-    /// The model to publish: the weights of `state`, or their average, with its adapter merged into them, with the parent's tokenizer, certificate and updated contract. It computes in f32,
-    /// as in every stage that opens it, so that a probe says what `generate` will.
+    /// The model to publish: the weights of `state`, or their average, with its adapter merged into them, with the parent's tokenizer,
+    /// certificate and updated contract. It computes in f32, as in every stage that opens it, so that a probe says what `generate` will.
     pub(crate) fn artifact(&self, state: &TrainingState) -> Result<Model, Failure> {
-        let canvas = self.rows.iter().filter_map(|(_, rows)| rows.artifact().summary().canvas).max();
         let Parent { text, generation, certificate, .. } = &self.parent;
         Ok(Model {
             backbone: state.published_model()?.merged().map_err(stage_failure)?.computing_in(Precision::F32),
-            contract: self.parent.contract.after_training(self.config, state.step, canvas),
+            contract: self.publish_contract(state),
             text: text.clone(),
             generation: generation.clone(),
             certificate: certificate.clone(),
@@ -197,17 +198,41 @@ impl<'a> TrainingSetup<'a> {
         })
     }
 
-    /// Writes the model to publish, and the adapter beside it if one is trained.
+    /// Writes the model to publish. If an adapter is trained, that is the adapter beside the weights of its base, which are stored
+    /// once for both stages; on a base that has an adapter of its own, the merged weights.
     pub(crate) fn write_artifact(
         &self,
         state: &TrainingState,
         writer: &mut ArtifactWriter,
     ) -> Result<(), Failure> {
-        self.artifact(state)?.write(writer)?;
-        self.adapter.as_ref().map_or(Ok(()), |facts| facts.write(writer, &state.published_model()?))
+        let Some(facts) = &self.adapter else { return self.artifact(state)?.write(writer) };
+        match self.parent.share_weights(writer)? {
+            true => self.write_companions(state, writer)?,
+            false => self.artifact(state)?.write(writer)?,
+        }
+        facts.write(writer, &state.published_model()?)
     }
 
-    /// Lines for the summary of the stage: realized and declared share of every dataset.
+    /// Writes what a model has beside its weights.
+    fn write_companions(&self, state: &TrainingState, writer: &mut ArtifactWriter) -> Result<(), Failure> {
+        let Parent { text, generation, certificate, origins, .. } = &self.parent;
+        Companions {
+            contract: &self.publish_contract(state),
+            text: text.as_ref().map_or(&[], |text| &text.files),
+            generation: generation.as_deref(),
+            certificate: certificate.as_deref(),
+            origins: &self.origins.clone().after(origins),
+        }
+        .write(writer, state.model.config())
+    }
+
+    /// The contract of what is published.
+    fn publish_contract(&self, state: &TrainingState) -> Contract {
+        let canvas = self.rows.iter().filter_map(|(_, rows)| rows.artifact().summary().canvas).max();
+        self.parent.contract.after_training(self.config, state.step, canvas)
+    }
+
+    /// Lines for the summary of the stage: realized and declared share of every dataset, and what [`Self::initial_model`] proved.
     pub(crate) fn lines(&self, state: &TrainingState) -> Vec<String> {
         let total: u64 = state.counters.tokens_by_dataset.values().sum();
         let share = |(part, declared): (&fmflow_engine::pipeline::config::train::MixturePart, f64)| {
@@ -219,7 +244,10 @@ impl<'a> TrainingSetup<'a> {
                 100.0 * declared
             )
         };
-        self.config.parts.iter().zip(self.config.mean_shares()).map(share).collect()
+        let adapter =
+            self.adapter.as_ref().map(|_| "at zero, the adapter changed no logit of its base".to_owned());
+        let shares = self.config.parts.iter().zip(self.config.mean_shares()).map(share);
+        shares.chain(adapter).collect()
     }
 }
 

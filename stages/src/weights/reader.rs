@@ -1,14 +1,15 @@
 //! A checkpoint folder whose tensors are read one at a time, or in parts, so that it need not fit in memory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fmflow_engine::pipeline::checkpoint_folder::{CheckpointFolder, FolderFault, TensorEntry};
 use fmflow_engine::pipeline::contract::Contract;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
+use super::adapter::{ADAPTER, TensorChange, read_changes};
 use super::weights_file::{TensorParts, WeightsFile};
-use super::{Dtype, HostTensor, TensorLayout, WeightsError, hash_bytes};
+use super::{BASE, Dtype, HostTensor, TensorLayout, WeightsError, hash_bytes};
 use crate::backbone::{EMBEDDING, HEAD, Qwen3Config, TimeConditioning, build_layout};
 
 /// An open checkpoint folder whose headers fit. Its values are checked when they are read.
@@ -24,6 +25,10 @@ pub struct CheckpointReader {
     /// The file of each tensor of the layout, by number, and its entry there; in the layout's order.
     tensors: IndexMap<String, (usize, TensorEntry)>,
     config_hash: String,
+    /// What the adapter of the folder changes, by the names of tensors; `None` if it has none beside its weights.
+    changes: Option<IndexMap<String, TensorChange>>,
+    /// The folder.
+    folder: PathBuf,
 }
 
 impl CheckpointReader {
@@ -43,8 +48,9 @@ impl CheckpointReader {
         let files = names.map(|file| WeightsFile::open(&dir.join(&file.name))).collect::<Result<_, _>>()?;
         let config_hash = hash_bytes(text.as_bytes());
         let tensors = IndexMap::new();
-        let reader = Self { config, contract, redundant_head: false, files, tensors, config_hash };
-        reader.place_tensors()
+        let (redundant_head, changes, folder) = (false, None, dir.to_owned());
+        let reader = Self { config, contract, redundant_head, files, tensors, config_hash, changes, folder };
+        reader.place_tensors()?.apply_adapter()
     }
 
     /// Finds each tensor of the layout, and compares a head that repeats a tied embedding.
@@ -66,10 +72,25 @@ impl CheckpointReader {
             self.tensors.insert(name, (file, entry));
         }
         if let (true, Some((file, entry))) = (self.config.tie_word_embeddings, found.swap_remove(HEAD)) {
-            compare_values(self.parts(EMBEDDING)?, self.files[file].parts(&entry))?;
+            compare_values(self.parts(EMBEDDING)?, self.files[file].parts(&entry, None))?;
             self.redundant_head = true;
         }
         Ok(self)
+    }
+
+    /// Reads the adapter of a folder whose weights are those under it.
+    fn apply_adapter(mut self) -> Result<Self, WeightsError> {
+        if self.files.iter().all(|file| file.name.starts_with(BASE)) {
+            let shape_of = |name: &str| self.tensors.get(name).map(|(_, entry)| entry.shape.clone());
+            self.changes = Some(read_changes(&self.folder, shape_of)?);
+        }
+        Ok(self)
+    }
+
+    /// Whether its values are those of its files and of an adapter beside them.
+    #[must_use]
+    pub(crate) fn is_adapted(&self) -> bool {
+        self.changes.is_some()
     }
 
     /// Whether and how the model is conditioned on time.
@@ -101,7 +122,8 @@ impl CheckpointReader {
     /// # Errors
     /// If it has no such tensor.
     pub(crate) fn dtype(&self, name: &str) -> Result<Dtype, WeightsError> {
-        Ok(self.find(name)?.1.dtype)
+        let changed = self.find_change(name).is_some();
+        Ok(if changed { Dtype::F32 } else { self.find(name)?.1.dtype })
     }
 
     /// The values of a tensor, part by part.
@@ -110,7 +132,7 @@ impl CheckpointReader {
     /// If it has no such tensor.
     pub(crate) fn parts(&self, name: &str) -> Result<TensorParts<'_>, WeightsError> {
         let (file, entry) = self.find(name)?;
-        Ok(self.files[*file].parts(entry))
+        Ok(self.files[*file].parts(entry, self.find_change(name)))
     }
 
     /// A tensor as a whole.
@@ -118,19 +140,26 @@ impl CheckpointReader {
     /// # Errors
     /// If there is none of this name, it cannot be read, or a value is not finite.
     pub fn read(&self, name: &str) -> Result<HostTensor, WeightsError> {
-        let (file, entry) = self.find(name)?;
-        let values = self.files[*file].read(entry)?;
-        Ok(HostTensor { shape: entry.shape.clone(), dtype: entry.dtype, values })
+        let shape = self.find(name)?.1.shape.clone();
+        Ok(HostTensor { shape, dtype: self.dtype(name)?, values: self.parts(name)?.read_all()? })
     }
 
-    /// BLAKE3 of config.json and of every weight file, by name.
+    fn find_change(&self, name: &str) -> Option<&TensorChange> {
+        self.changes.as_ref()?.get(name)
+    }
+
+    /// BLAKE3 of config.json, of every weight file and of an adapter beside them, by name.
     ///
     /// # Errors
     /// If a file cannot be read.
     pub fn hash_files(&self) -> Result<IndexMap<String, String>, WeightsError> {
         let config = ("config.json".to_owned(), self.config_hash.clone());
         let weights = self.files.iter().map(|file| Ok((file.name.clone(), file.hash()?)));
-        std::iter::once(Ok(config)).chain(weights).collect()
+        let adapter = self.changes.iter().map(|_| {
+            let file = WeightsFile::open(&self.folder.join(ADAPTER))?;
+            Ok((file.name.clone(), file.hash()?))
+        });
+        std::iter::once(Ok(config)).chain(weights).chain(adapter).collect()
     }
 
     /// The names of its weight files.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use fmflow_engine::pipeline::checkpoint_folder::{TensorEntry, read_header};
 
+use super::adapter::TensorChange;
 use super::{Encoding, WeightsError, refused_file, to_file_name};
 
 /// Most values of a part. Small enough that a stage which works part by part needs next to no memory.
@@ -50,16 +51,16 @@ impl WeightsFile {
     /// # Errors
     /// If they cannot be read, or one is not finite.
     pub(crate) fn read(&self, entry: &TensorEntry) -> Result<Vec<f32>, WeightsError> {
-        let (mut parts, mut values) = (self.parts(entry), Vec::with_capacity(entry.count()));
-        while values.len() < entry.count() {
-            values.extend_from_slice(parts.next_part()?);
-        }
-        Ok(values)
+        self.parts(entry, None).read_all()
     }
 
-    /// The values of one of its tensors, from the first.
-    pub(super) fn parts<'a>(&'a self, entry: &'a TensorEntry) -> TensorParts<'a> {
-        TensorParts { file: self, entry, done: 0, bytes: Vec::new(), values: Vec::new() }
+    /// The values of one of its tensors, from the first, after `change`.
+    pub(super) fn parts<'a>(
+        &'a self,
+        entry: &'a TensorEntry,
+        change: Option<&'a TensorChange>,
+    ) -> TensorParts<'a> {
+        TensorParts { file: self, entry, change, done: 0, bytes: Vec::new(), values: Vec::new() }
     }
 
     /// BLAKE3 of the whole file, in hexadecimal.
@@ -86,7 +87,7 @@ impl WeightsFile {
         read.map_err(|reason| self.io_error(reason))?;
         out.write_all(&header)?;
         for entry in &self.entries {
-            let mut parts = self.parts(entry);
+            let mut parts = self.parts(entry, None);
             while !parts.next_part()?.is_empty() {
                 out.write_all(&parts.bytes)?;
             }
@@ -109,6 +110,8 @@ impl WeightsFile {
 pub(crate) struct TensorParts<'a> {
     file: &'a WeightsFile,
     entry: &'a TensorEntry,
+    /// What an adapter changes in it.
+    change: Option<&'a TensorChange>,
     done: usize,
     bytes: Vec<u8>,
     values: Vec<f32>,
@@ -128,9 +131,21 @@ impl TensorParts<'_> {
         read.map_err(|reason| self.file.io_error(reason))?;
         self.values.clear();
         self.entry.dtype.decode(&self.bytes, &mut self.values);
+        if let Some(change) = self.change {
+            change.apply(&mut self.values, self.done);
+        }
         self.refuse_not_finite()?;
         self.done += count;
         Ok(&self.values)
+    }
+
+    /// All values.
+    pub(super) fn read_all(mut self) -> Result<Vec<f32>, WeightsError> {
+        let mut values = Vec::with_capacity(self.entry.count());
+        while values.len() < self.entry.count() {
+            values.extend_from_slice(self.next_part()?);
+        }
+        Ok(values)
     }
 
     fn refuse_not_finite(&self) -> Result<(), WeightsError> {

@@ -205,7 +205,8 @@ fn check_sampler_checkpoint(
             Some(drafts_without_stride(checkpoint, known, sampler, span))
         }
         ModelKind::Flow if sampler.reveals_masks() => sampler_without_masks(checkpoint, known, sampler, span),
-        _ => None,
+        ModelKind::Flow => drafts_beyond_stride(checkpoint, known, sampler, span),
+        ModelKind::Autoregressive => None,
     };
     let kind = stage.place(paths.kind);
     sink.extend(found.map(|found| found.also(kind, "the kind of the sampler")));
@@ -274,6 +275,25 @@ fn drafts_without_stride(
         "declare `sampler \"by-confidence\" kind=\"confidence\" passes=16` and write `sampler=\"by-confidence\"`, or train with strides",
     );
     known.show_fact(ContractFact::Attention, diagnostic, "trained without strides")
+}
+
+/// Reports a sampler with more masks in a row than the checkpoint has seen. Its text has the same law.
+fn drafts_beyond_stride(
+    checkpoint: &Stage,
+    known: &KnownContract<'_>,
+    sampler: &Sampler,
+    span: &Span,
+) -> Option<Diagnostic> {
+    let (SamplerKind::Speculative { stride }, Some(trained)) = (sampler.kind, known.contract.stride) else {
+        return None;
+    };
+    let (name, checkpoint) = (&sampler.name, &checkpoint.name);
+    let message =
+        format!("sampler `{name}` drafts {stride} tokens at once, but `{checkpoint}` learned {trained}");
+    let diagnostic = Diagnostic::new(Code::StrideBeyondTraining, message)
+        .at(span, "seldom accepted")
+        .help(format!("write `stride={trained}`, or train with `stride {stride}`"));
+    (stride > trained).then(|| known.show_fact(ContractFact::Attention, diagnostic, "the stride it learned"))
 }
 
 /// Reports a sampler that finds noise by its mask tokens, where some of the noise is ordinary tokens.

@@ -33,6 +33,7 @@ pub(super) fn lint_strides(lineages: &Lineages<'_>, stage: &Stage, config: &Trai
     let longest = phases.iter().enumerate().max_by_key(|(_, phase)| phase.size);
     if let Some((at, phase)) = longest {
         check_row_length(lineages, stage, (at, phase.size), sink);
+        check_answers(lineages, stage, (at, phase.size), sink);
     }
     for field in IDLE_TIMES.iter().filter_map(|path| stage.field(*path)) {
         if field.origin != Origin::Default {
@@ -100,6 +101,26 @@ fn check_checkpoint(lineages: &Lineages<'_>, stage: &Stage, sink: &mut Sink) {
         let help = "write `time-conditioning \"none\"` in the conversion";
         sink.push(report(ContractFact::TimeConditioning, "is given one time a row", help));
     }
+}
+
+/// Masks stand for one answer at a time, so that no more of them are ever seen in a row than its canvas has.
+fn check_answers(lineages: &Lineages<'_>, stage: &Stage, (at, stride): (usize, usize), sink: &mut Sink) {
+    let canvas = |rows: &'_ Stage| match &rows.config {
+        StageConfig::Rows(config) => config.canvas,
+        _ => None,
+    };
+    let found = lineages.rows(stage).filter_map(|rows| Some((rows, canvas(rows)?)));
+    let Some((rows, canvas)) = found.min_by_key(|(_, canvas)| *canvas).filter(|(_, n)| *n < stride) else {
+        return;
+    };
+    let message =
+        format!("a stride of {stride} is longer than an answer, which has {}", count_noun(canvas, "token"));
+    sink.push(
+        Diagnostic::new(Code::StrideMismatch, message)
+            .at(stage.place(train::ATTENTION_NTH_STRIDE.nth(at)), "never seen whole")
+            .also(rows.place(rows::CANVAS), "tokens of an answer")
+            .help(format!("write `stride {canvas}` or less")),
+    );
 }
 
 fn check_row_length(lineages: &Lineages<'_>, stage: &Stage, (at, stride): (usize, usize), sink: &mut Sink) {

@@ -40,6 +40,11 @@ pub(super) fn check_weight_files(folder: &CheckpointFolder) -> Vec<FolderFault> 
     folder.weights.as_ref().err().cloned().into_iter().collect()
 }
 
+/// Before the names of weight files that are those of the checkpoint under an adapter, which lies beside them.
+pub const BASE: &str = "base-";
+/// The adapter's settings, without which a folder has no such files.
+const ADAPTER_FACTS: &str = "adapter.json";
+
 /// The weight files of a folder, checked against the index if there is one. If the model is `conditioned` on the time and the folder
 /// keeps those tensors apart, their file is the last.
 pub(super) fn open_weight_files(
@@ -57,12 +62,22 @@ pub(super) fn open_weight_files(
             );
             return Err(FolderFault::new(message, "remove the one that is left over from another save"));
         }
+        (false, false) if has(ADAPTER_FACTS) => open_base_files(folder, names)?,
         (false, false) => return Err(explain_missing_weights(names)),
     };
     if conditioned && has(CONDITIONING) {
         files.push(open_weight_file(folder, CONDITIONING)?);
     }
     Ok(files)
+}
+
+/// The weight files under an adapter. Their index is not needed: they are those of a folder that was checked.
+fn open_base_files(folder: &Path, names: &[String]) -> Result<Vec<WeightFileHeader>, FolderFault> {
+    let is_base = |name: &&String| name.starts_with(BASE) && name.ends_with(".safetensors");
+    match names.iter().filter(is_base).map(|name| open_weight_file(folder, name)).collect::<Result<_, _>>()? {
+        files if Vec::is_empty(&files) => Err(explain_missing_weights(names)),
+        files => Ok(files),
+    }
 }
 
 fn open_weight_file(folder: &Path, name: &str) -> Result<WeightFileHeader, FolderFault> {

@@ -104,6 +104,12 @@ impl<L: Locate> Vfs for L {
         Ok(rustix::fs::renameat(old_folder, old, new_folder, new)?)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((old_folder, old), (new_folder, new)) = (self.locate(from)?, self.locate(to)?);
+        refuse_irregular(from, &stat_at(&old_folder, old)?)?;
+        Ok(rustix::fs::linkat(old_folder, old, new_folder, new, AtFlags::empty())?)
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let (folder, name) = self.locate(path)?;
         Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?)
@@ -144,7 +150,7 @@ impl<L: Locate> Vfs for L {
         let (folder, name) = self.locate(path)?;
         let stat = stat_at(&folder, name)?;
         let kind = to_entry_kind(FileType::from_raw_mode(stat.st_mode));
-        Ok(EntryStat { kind, size: stat.st_size.cast_unsigned() })
+        Ok(EntryStat { kind, size: stat.st_size.cast_unsigned(), names: stat.st_nlink })
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {

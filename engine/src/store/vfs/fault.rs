@@ -28,6 +28,8 @@ struct FaultState {
     unsynced: BTreeMap<PathBuf, u64>,
     /// Paths of files that were opened for reading, in this order.
     opened: Vec<PathBuf>,
+    /// Whether a file can have one name only.
+    without_links: bool,
 }
 
 /// A file system with one fault.
@@ -40,7 +42,8 @@ pub(crate) struct FaultyVfs {
 impl FaultyVfs {
     /// A file system whose operation number `at`, counted from 0, fails.
     pub(crate) fn new(at: u64, mode: FaultMode) -> Self {
-        let state = FaultState { count: 0, at, mode, unsynced: BTreeMap::new(), opened: Vec::new() };
+        let (unsynced, opened, without_links) = (BTreeMap::new(), Vec::new(), false);
+        let state = FaultState { count: 0, at, mode, unsynced, opened, without_links };
         Self { state: Arc::new(Mutex::new(state)), inner: Arc::new(Disk) }
     }
 
@@ -53,6 +56,11 @@ impl FaultyVfs {
     pub(crate) fn struck(&self) -> bool {
         let state = self.state();
         state.count > state.at
+    }
+
+    /// From now on, a file can have one name only, as on exFAT.
+    pub(crate) fn forbid_links(&self) {
+        self.state().without_links = true;
     }
 
     /// How often files of this name were opened for reading.
@@ -193,6 +201,14 @@ impl Vfs for FaultyVfs {
         let unsynced = state.unsynced.iter().map(moved).collect();
         state.unsynced = unsynced;
         Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step()?;
+        if self.state().without_links {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.inner.link(from, to)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

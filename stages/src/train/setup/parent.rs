@@ -8,9 +8,11 @@ use burn_tensor::Device;
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::contract::Contract;
 use fmflow_engine::pipeline::origins::Origins;
+use fmflow_engine::store::ArtifactWriter;
 
 use crate::backbone::Backbone;
-use crate::model::{Model, ModelTokenizer};
+use crate::model::{Model, ModelTokenizer, weights_failure};
+use crate::weights::{BASE, CheckpointReader};
 
 /// What the checkpoint says beside its weights, and where these are.
 pub(crate) struct Parent {
@@ -47,6 +49,21 @@ impl Parent {
             certificate,
             origins,
         }
+    }
+
+    /// Gives an artifact the weight files of the checkpoint, for an adapter on them; returns false if they are not weights alone.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be read again, or the store fails.
+    pub(super) fn share_weights(&self, writer: &mut ArtifactWriter) -> Result<bool, Failure> {
+        let own = CheckpointReader::open(&self.folder).map_err(|e| weights_failure(&self.folder, &e))?;
+        if own.is_adapted() {
+            return Ok(false);
+        }
+        for name in own.file_names() {
+            writer.share(&format!("{BASE}{name}"), &self.folder, name)?;
+        }
+        Ok(true)
     }
 
     /// Its weights: those that were opened for the first caller, who alone has them then, and read again for others.

@@ -107,6 +107,7 @@ codes! {
     TeacherMismatch "teacher-mismatch" Error "a teacher that does not predict the next token"
     BlockMismatch "block-mismatch" Error "block sizes of sampler, training or rows that do not fit together"
     CacheMismatch "cache-mismatch" Error "an exact cache on a checkpoint whose keys and values change"
+    BadConstraint "bad-constraint" Error "a constraint that cannot be read or kept"
     LossMismatch "loss-mismatch" Error "a loss that is not defined for the probability path"
     UniformWithoutTime "uniform-without-time" Error "a uniform source without time conditioning"
     PathMismatch "path-mismatch" Error "a stage uses a different probability path than its checkpoint"

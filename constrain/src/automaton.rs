@@ -12,7 +12,7 @@ use regex_syntax::hir::Hir;
 use crate::error::{ConstraintError, MOST_STATES};
 
 /// Most bytes of what leads to an automaton.
-const BUILD_BYTES: usize = 32 << 20;
+const BUILD_BYTES: usize = 16 << 20;
 
 /// Where nothing leads.
 pub(crate) const DEAD: u32 = u32::MAX;

@@ -1,7 +1,7 @@
 //! Why a constraint cannot be understood or kept.
 
-/// Most states of an automaton. A choice: sets of states stay at 1 KiB, and a table of them within some MiB.
-pub(crate) const MOST_STATES: usize = 8192;
+/// Most states of an automaton. A choice: sets of states stay at 2 KiB, and what leads to an automaton below about a second.
+pub(crate) const MOST_STATES: usize = 16_384;
 
 /// Why a constraint cannot be understood or kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

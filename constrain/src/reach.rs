@@ -16,6 +16,8 @@ impl TokenConstraint {
     /// all places. `None` if the open places cannot be filled.
     #[must_use]
     pub fn reach(&self, text: &[Option<u32>], last: usize, ends: bool) -> Option<Reach> {
+        // Without a token that ends a text none can stop early.
+        let ends = ends && self.has_ends();
         let written = text.iter().rposition(Option::is_some).map_or(0, |at| at + 1);
         let known = written.max((last + 1).min(text.len()));
         let mut states = Vec::with_capacity(known + 1);

@@ -1,6 +1,6 @@
 //! A JSON Schema as a regular expression. What it cannot say is refused by name, and nothing is ignored: every text that matches is
 //! valid. Not every valid text matches: properties come in the order of the schema, others are not written, numbers have at most 15
-//! digits, and where anything is allowed it is nested at most [`ANY_DEPTH`] deep.
+//! digits, and where anything is allowed it ends at level [`ANY_DEPTH`].
 
 mod integers;
 mod objects;
@@ -17,7 +17,7 @@ use words::{ANNOTATIONS, Kind, find_kinds, refuse_unknown};
 pub(super) const COMMA: &str = ", ?";
 pub(super) const COLON: &str = ": ?";
 
-/// Levels of arrays and objects where a schema allows anything.
+/// Levels of arrays and objects where a schema allows anything, counted from the outside.
 pub(super) const ANY_DEPTH: usize = 3;
 
 /// Most letters of all expressions that make up one.
@@ -31,7 +31,7 @@ const NUMBER: &str = r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?(?:[eE][+-]?[0-
 /// If it is no schema, or says something that no expression can.
 pub(crate) fn write_regex(text: &str) -> Result<String, ConstraintError> {
     let root: Value = serde_json::from_str(text).map_err(|error| ConstraintError::Json(error.to_string()))?;
-    Writer { root: &root, letters: 0, open: Vec::new() }.value(&root, "#")
+    Writer { root: &root, letters: 0, level: 0, open: Vec::new() }.value(&root, "#")
 }
 
 /// Writes expressions of the parts of a schema.
@@ -39,6 +39,8 @@ pub(super) struct Writer<'a> {
     root: &'a Value,
     /// Letters of all parts so far.
     letters: usize,
+    /// Arrays and objects around the present part.
+    level: usize,
     /// References on the way to the present part.
     open: Vec<&'a str>,
 }
@@ -54,7 +56,7 @@ impl<'a> Writer<'a> {
     /// The expression of a part.
     pub(super) fn value(&mut self, schema: &'a Value, place: &str) -> Result<String, ConstraintError> {
         let written = match schema {
-            Value::Bool(true) => any_value(ANY_DEPTH),
+            Value::Bool(true) => any_value(self.depth()),
             Value::Bool(false) => {
                 return Err(refuse(place, "`false` allows no value", "leave out what must not be there"));
             }
@@ -99,7 +101,7 @@ impl<'a> Writer<'a> {
         }
         let kinds = find_kinds(fields, place)?;
         if kinds.is_empty() {
-            return Ok(any_value(ANY_DEPTH));
+            return Ok(any_value(self.depth()));
         }
         let mut written = Vec::new();
         for kind in kinds {
@@ -109,11 +111,24 @@ impl<'a> Writer<'a> {
                 Kind::Integer => integers::write(fields, place)?,
                 Kind::Number => NUMBER.to_owned(),
                 Kind::String => strings::write(fields, place)?,
-                Kind::Array => self.array(fields, place)?,
-                Kind::Object => self.object(fields, place)?,
+                Kind::Array => self.within(|writer| writer.array(fields, place))?,
+                Kind::Object => self.within(|writer| writer.object(fields, place))?,
             });
         }
         Ok(any_of(&written))
+    }
+
+    /// Levels that anything may have here.
+    pub(super) fn depth(&self) -> usize {
+        ANY_DEPTH.saturating_sub(self.level)
+    }
+
+    /// What is written of the parts of an array or an object.
+    fn within<T>(&mut self, write: impl FnOnce(&mut Self) -> T) -> T {
+        self.level += 1;
+        let written = write(self);
+        self.level -= 1;
+        written
     }
 
     /// What a reference into the same schema names.
@@ -200,12 +215,7 @@ pub(super) fn any_value(depth: usize) -> String {
         return format!("(?:{scalar})");
     }
     let inner = any_value(depth - 1);
-    format!(r"(?:{scalar}|\[(?:{inner}(?:{COMMA}{inner})*)?\]|{})", any_object(depth))
-}
-
-/// Any object with at most so many levels.
-pub(super) fn any_object(depth: usize) -> String {
-    objects::write_map(&any_value(depth - 1))
+    format!(r"(?:{scalar}|\[(?:{inner}(?:{COMMA}{inner})*)?\]|{})", objects::write_map(&inner))
 }
 
 pub(super) fn list<'a>(value: &'a Value, place: &str) -> Result<&'a [Value], ConstraintError> {

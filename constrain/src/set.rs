@@ -15,6 +15,11 @@ impl NumberSet {
         self.0[number as usize / 64] |= 1 << (number % 64);
     }
 
+    /// Adds all numbers of another set below the same bound.
+    pub(crate) fn unite(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own |= other);
+    }
+
     /// Whether it has a number.
     pub(crate) fn contains(&self, number: u32) -> bool {
         self.0[number as usize / 64] >> (number % 64) & 1 == 1

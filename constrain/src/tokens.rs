@@ -15,7 +15,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// Most steps of all walks through the vocabulary: some seconds.
 const MOST_STEPS: usize = 1 << 29;
 
-/// Most words that are remembered by the state that they lead from and the one that they lead to: 64 MiB.
+/// Most numbers that remember which words lead from a state to another: 64 MiB.
 const MOST_REMEMBERED: usize = 1 << 24;
 
 /// An automaton over bytes with a vocabulary. Tokens whose bytes are alike to the automaton are one *word*.
@@ -50,7 +50,13 @@ struct Edges {
     /// States that some word leads to, in ascending order.
     targets: Vec<u32>,
     /// By target, the words; `None` if there were too many to remember.
-    words: Option<Vec<Vec<u32>>>,
+    words: Option<Vec<WordGroup>>,
+}
+
+/// Words, in the form that takes less room.
+enum WordGroup {
+    Few(Vec<u32>),
+    Many(NumberSet),
 }
 
 /// Tokens that a place may hold.
@@ -127,11 +133,24 @@ impl TokenConstraint {
             found.sort_unstable();
             let groups: Vec<&[(u32, u32)]> = found.chunk_by(|a, b| a.0 == b.0).collect();
             let targets = groups.iter().map(|group| group[0].0).collect();
-            let fits = remembered.fetch_add(found.len(), Ordering::Relaxed) < MOST_REMEMBERED;
-            let list = || groups.iter().map(|group| group.iter().map(|(_, word)| *word).collect()).collect();
+            let room = |group: &&[(u32, u32)]| group.len().min(self.count_words() / 32);
+            let room = groups.iter().map(room).sum();
+            let fits = remembered.fetch_add(room, Ordering::Relaxed) < MOST_REMEMBERED;
+            let list = || groups.iter().map(|group| self.collect(group)).collect();
             Ok(Edges { targets, words: fits.then(list) })
         };
         (0..self.automaton.states() as u32).into_par_iter().map(find).collect()
+    }
+
+    /// The words behind the targets of a group.
+    fn collect(&self, group: &[(u32, u32)]) -> WordGroup {
+        let words = group.iter().map(|(_, word)| *word);
+        if group.len() <= self.count_words() / 32 {
+            return WordGroup::Few(words.collect());
+        }
+        let mut set = NumberSet::new(self.count_words());
+        words.for_each(|word| set.insert(word));
+        WordGroup::Many(set)
     }
 
     /// Tells of every word that leads somewhere from a state, and where. Returns the steps that it took.
@@ -152,6 +171,11 @@ impl TokenConstraint {
             at += 1;
         }
         steps
+    }
+
+    /// Whether some token ends a text.
+    pub(crate) fn has_ends(&self) -> bool {
+        self.ends.contains(&true)
     }
 
     fn count_words(&self) -> usize {
@@ -211,9 +235,11 @@ impl TokenConstraint {
                 self.walk(state, &mut keep);
                 continue;
             };
-            for (target, group) in edges.targets.iter().zip(listed) {
-                if to.contains(*target) {
-                    group.iter().for_each(|word| words.insert(*word));
+            let leading = edges.targets.iter().zip(listed).filter(|(target, _)| to.contains(**target));
+            for (_, group) in leading {
+                match group {
+                    WordGroup::Few(few) => few.iter().for_each(|word| words.insert(*word)),
+                    WordGroup::Many(many) => words.unite(many),
                 }
             }
         }

@@ -3,10 +3,7 @@
 use serde_json::Value;
 
 use super::strings;
-use super::{
-    ANY_DEPTH, COLON, COMMA, Fields, Writer, any_object, any_value, count, list, refuse, write_bounds,
-    write_text,
-};
+use super::{COLON, COMMA, Fields, Writer, any_value, count, list, refuse, write_bounds, write_text};
 use crate::error::ConstraintError;
 
 /// An object of any properties with such values.
@@ -24,7 +21,7 @@ impl<'a> Writer<'a> {
             return match (required.first(), others) {
                 (Some(name), _) => Err(undescribed(place, name)),
                 (None, Some(Value::Bool(false))) => Ok(r"\{\}".to_owned()),
-                (None, None | Some(Value::Bool(true))) => Ok(any_object(ANY_DEPTH)),
+                (None, None | Some(Value::Bool(true))) => Ok(write_map(&any_value(self.depth()))),
                 (None, Some(schema)) => {
                     Ok(write_map(&self.value(schema, &format!("{place}/additionalProperties"))?))
                 }
@@ -100,7 +97,7 @@ impl<'a> Writer<'a> {
         let item = match fields.get("items") {
             Some(Value::Bool(false)) => String::new(),
             Some(schema) => self.value(schema, &format!("{place}/items"))?,
-            None => any_value(ANY_DEPTH - 1),
+            None => any_value(self.depth()),
         };
         // All parts of their own are there, unless that are too many.
         first.truncate(high.map_or(usize::MAX, |high| usize::try_from(high).unwrap_or(usize::MAX)));

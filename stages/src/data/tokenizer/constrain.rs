@@ -10,7 +10,7 @@ use super::plain::find_byte_letter;
 use super::{Tokenizer, TokenizerError};
 
 /// Most constraints that are remembered. Joining one with a vocabulary takes up to some seconds.
-const REMEMBERED: usize = 8;
+const REMEMBERED: usize = 4;
 
 /// Constraints that were joined, the most recent last.
 #[derive(Clone, Default)]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::Failure;
-use crate::pipeline::config::PromptKind;
+use crate::pipeline::config::{ConstraintSource, PromptKind};
 use crate::run::text::TextCustomer;
 use crate::run::text::TextModelFacts;
 
@@ -105,6 +105,8 @@ pub struct ServiceRequest {
     pub sampler: Option<String>,
     /// Settings that replace some of the sampler's.
     pub settings: Vec<(String, String)>,
+    /// What the answers have to match.
+    pub constraint: Option<ConstraintSource>,
     /// How many answers, from 1 to [`MOST_SAMPLES`].
     pub samples: usize,
     /// Seed of the draws.

@@ -2,6 +2,7 @@
 
 mod asked;
 mod bodies;
+mod formats;
 mod gaps;
 mod laws;
 

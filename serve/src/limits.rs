@@ -37,6 +37,9 @@ impl Limits {
 /// Stop strings of a request, and bytes of each.
 pub(crate) const STOPS: (usize, usize) = (16, 256);
 
+/// Bytes of what an answer has to match.
+pub(crate) const CONSTRAINT_BYTES: usize = 64 << 10;
+
 /// Gaps of a request.
 pub(crate) const GAPS: usize = 16;
 

@@ -19,14 +19,12 @@ pub use posterior::BackbonePosterior;
 pub(crate) use request::{Completion, CompletionRequest, GivenTokens, TimedCompletions};
 pub(crate) use together::{Left, Together};
 
-use canvases::{begin_writing, read_completion, share_sampler};
-use request::BatchResult;
-
 use crate::failure::{BEYOND_F32, input_failure, stage_failure};
 use crate::flow::kernel::EulerKernel;
 use crate::flow::sampler::{Nobody, Onlooker, SamplerRules, Writing, write_all};
 use crate::model::Model;
 use crate::threads::map_in_parallel;
+use canvases::{begin_writing, read_completion, share_sampler};
 
 /// Most canvases in a forward pass.
 pub(crate) const BATCH: usize = 64;
@@ -90,7 +88,7 @@ pub(crate) fn complete_numbered(
     seed: u64,
 ) -> Result<Vec<Completion>, Failure> {
     let rules = build_sampler_rules(model, sampler, seed)?;
-    complete_batch(model, batch, sampler, &rules, &mut Nobody).map_err(forward_failure)
+    complete_batch(model, batch, sampler, &rules, &mut Nobody)
 }
 
 /// Answers one request, number `number`, while somebody looks on. If the onlooker stops it, tokens that are not settled mean
@@ -106,8 +104,7 @@ pub(crate) fn complete_watched(
     onlooker: &mut dyn Onlooker,
 ) -> Result<Completion, Failure> {
     let rules = build_sampler_rules(model, sampler, seed)?;
-    let mut found =
-        complete_batch(model, &[(number, request)], sampler, &rules, onlooker).map_err(forward_failure)?;
+    let mut found = complete_batch(model, &[(number, request)], sampler, &rules, onlooker)?;
     Ok(found.remove(0))
 }
 
@@ -132,7 +129,7 @@ pub(crate) fn complete_batches<O: Onlooker + Send>(
     let mut all = Vec::with_capacity(batches.len());
     for wave in batches.chunks(threads.max(1)) {
         for result in map_in_parallel(wave, complete) {
-            all.push(result.map_err(forward_failure)?);
+            all.push(result?);
         }
     }
     Ok(all)
@@ -188,6 +185,10 @@ fn build_sampler_rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<Sa
 /// Refuses a flow sampler that does not fit the checkpoint.
 fn refuse_sampler(model: &Model, sampler: &Sampler, mask_share: f64) -> Result<(), Failure> {
     let name = &sampler.name;
+    if sampler.constraint.is_some() && !sampler.keeps_constraints() {
+        let what = format!("sampler `{name}` rewrites what it has written, so that it keeps no constraint");
+        return Err(input_failure(what, "use a sampler of another kind, such as \"threshold\""));
+    }
     if sampler.reads_next_tokens() && model.contract.stride.is_none() {
         let what = format!(
             "sampler `{name}` accepts drafts by the law of the next token, but the checkpoint was not trained with strides"
@@ -224,20 +225,23 @@ fn refuse_sampler(model: &Model, sampler: &Sampler, mask_share: f64) -> Result<(
 }
 
 /// Completes one batch.
+///
+/// # Errors
+/// As [`complete_requests`].
 fn complete_batch(
     model: &Model,
     batch: &[(u64, &CompletionRequest)],
     sampler: &Sampler,
     rules: &SamplerRules,
     onlooker: &mut dyn Onlooker,
-) -> BatchResult {
+) -> Result<Vec<Completion>, Failure> {
     let shared = share_sampler(model, sampler, *rules);
     let begin = |(number, request): &(u64, &CompletionRequest)| {
         begin_writing(model, (*number, *number), request, &shared)
     };
-    let mut writings: Vec<Writing> = batch.iter().map(begin).collect();
-    let mut posterior = open_posterior(model, sampler)?;
-    write_all(&mut writings, &mut posterior, onlooker)?;
+    let mut writings: Vec<Writing> = batch.iter().map(begin).collect::<Result<_, _>>()?;
+    let mut posterior = open_posterior(model, sampler).map_err(forward_failure)?;
+    write_all(&mut writings, &mut posterior, onlooker).map_err(forward_failure)?;
     let read = |(writing, (_, request)): (&Writing, &(u64, &CompletionRequest))| {
         read_completion(writing, request, &shared)
     };

@@ -12,6 +12,7 @@ mod checkpoint_folders;
 mod checkpoint_texts;
 mod command_line;
 mod compared;
+mod constraints;
 mod contamination;
 mod contents;
 mod contract;

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use crate::common::Project;
 use serde_json::{Value, json};
 
+const SCHEMA: &str = r#"{"type": "object", "properties": {"size": {"type": "integer", "minimum": 1, "maximum": 12},
+    "name": {"type": "string", "maxLength": 5}}, "required": ["size"]}"#;
+
 /// A project that has run once for all tests of this module.
 static RAN: LazyLock<Project> = LazyLock::new(|| {
     let project = Project::tiny();
@@ -21,6 +24,7 @@ static RAN: LazyLock<Project> = LazyLock::new(|| {
         "tiny.kdl",
         &(text + "sampler \"drawn\" kind=\"threshold\" threshold=0.3 temperature=1 block=4\n"),
     );
+    project.write("order.schema.json", SCHEMA);
     project.fmflow(&["run", "tiny.kdl", "--until", "sft"]).ok();
     project
 });
@@ -212,6 +216,45 @@ fn list_requests() -> Vec<(&'static str, Value, Vec<&'static str>)> {
         ),
         (text, json!({"model": "ar", "prompt": "A"}), vec!["ar", "--prompt", "A"]),
         (text, json!({"model": "sft", "prompt": "The"}), vec!["sft", "--prompt", "The"]),
+        (
+            text,
+            json!({"model": "sft", "prompt": "An order: ", "max_tokens": 40, "sampler": "drawn", "seed": 3, "n": 2,
+                "response_format": {"type": "json_schema", "json_schema": {"name": "order", "strict": true,
+                    "schema": serde_json::from_str::<Value>(SCHEMA).unwrap()}}}),
+            vec![
+                "sft",
+                "--prompt",
+                "An order: ",
+                "--new-tokens",
+                "40",
+                "--sampler",
+                "drawn",
+                "--seed",
+                "3",
+                "-n",
+                "2",
+                "--json-schema",
+                "order.schema.json",
+            ],
+        ),
+        (
+            text,
+            json!({"model": "ar", "prompt": "The", "max_tokens": 14, "temperature": 1, "seed": 2,
+                "response_format": {"type": "regex", "regex": "[0-9]{2,9}"}}),
+            vec![
+                "ar",
+                "--prompt",
+                "The",
+                "--new-tokens",
+                "14",
+                "--sampler",
+                "autoregressive cache=exact temperature=1",
+                "--seed",
+                "2",
+                "--regex",
+                "[0-9]{2,9}",
+            ],
+        ),
     ]
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn sampler(passes: usize) -> Sampler {
         order: FilterOrder::TopKFirst,
         block: None,
         repetition_penalty: 1.0,
+        constraint: None,
         cache: SamplerCache::None,
     }
 }

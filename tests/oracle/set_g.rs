@@ -41,6 +41,7 @@ fn parse(name: &str, vocabulary: u32) -> Option<LogitFilter> {
         order: *order,
         block: None,
         repetition_penalty: 1.0,
+        constraint: None,
         cache: SamplerCache::None,
     };
     Some(LogitFilter::autoregressive(&sampler, vocabulary))

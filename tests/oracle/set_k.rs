@@ -41,7 +41,18 @@ fn size(value: &Value) -> usize {
 fn sampler(kind: SamplerKind, cache: SamplerCache) -> Sampler {
     let (temperature, top_k, top_p, order) = (0.0, None, None, FilterOrder::TopKFirst);
     let (name, block, repetition_penalty) = ("oracle".to_owned(), None, 1.0);
-    Sampler { name, kind, temperature, top_k, top_p, order, block, repetition_penalty, cache }
+    Sampler {
+        name,
+        kind,
+        temperature,
+        top_k,
+        top_p,
+        order,
+        block,
+        repetition_penalty,
+        cache,
+        constraint: None,
+    }
 }
 
 fn rules(backbone: &Backbone, mask: u32) -> SamplerRules {

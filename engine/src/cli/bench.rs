@@ -120,7 +120,7 @@ fn score(
     context: &CommandContext<'_>,
 ) -> Result<TextScores> {
     let kind = PromptKind::Chat(vec![Message::user("x")]);
-    let task = Task { kind, length: new_tokens.map(|tokens| tokens.to_string()) };
+    let task = Task::new(kind, new_tokens.map(|tokens| tokens.to_string()));
     let prompt = build_prompt(&task, sampler, checkpoint, context)?;
     let request = TextRequest { prompt: &prompt, samples: 1, seed, warm_up: true };
     checkpoint.model.score(&request, questions).map_err(|failure| checkpoint.explain(failure))

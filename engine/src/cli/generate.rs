@@ -7,13 +7,14 @@ use clap::Args;
 
 use super::asking::{
     CheckpointArguments, OpenCheckpoint, Printer, SamplerWords, Task, build_prompt, describe_answers,
-    read_text, read_turns, render_answers_json,
+    read_constraint, read_text, read_turns, render_answers_json,
 };
 use super::{CommandContext, signals};
 use crate::error::{Error, Failure, FailureKind, Result};
-use crate::pipeline::config::{FurtherGap, PromptKind};
+use crate::pipeline::config::{Constraint, ConstraintSource, FurtherGap, PromptKind};
 use crate::pipeline::message::{Message, Speaker};
 use crate::run::text::TextRequest;
+use crate::text::escape::show_path;
 
 #[derive(Debug, Args)]
 pub(super) struct GenerateArguments {
@@ -37,6 +38,12 @@ pub(super) struct GenerateArguments {
     /// Tokens of a gap; of a range such as 8..64 the most likely length is kept. Several gaps have this length each, or one each, such as 4,8
     #[arg(long, value_name = "N")]
     length: Option<String>,
+    /// A regular expression that every answer matches as a whole
+    #[arg(long, value_name = "PATTERN", conflicts_with = "json_schema")]
+    regex: Option<String>,
+    /// A file with a JSON Schema that every answer satisfies; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    json_schema: Option<PathBuf>,
     /// Number of answers, in one batch
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=4096))]
     n: u32,
@@ -76,7 +83,8 @@ struct AskedText {
 }
 
 pub(super) fn run_generate(arguments: &GenerateArguments, context: &CommandContext<'_>) -> Result<()> {
-    let task = arguments.task()?;
+    let constraint = arguments.constraint()?;
+    let task = Task { constraint, ..arguments.task()? };
     let checkpoint = arguments.checkpoint.open(context)?;
     let sampler = match arguments.sampler.as_slice() {
         [] => SamplerWords::default_for(checkpoint.model.facts()),
@@ -117,7 +125,16 @@ impl GenerateArguments {
         let gap = |(before, tokens): (&String, usize)| FurtherGap { before: before.clone(), tokens };
         let more = between.iter().zip(others).map(gap).collect();
         let (prefix, suffix) = (prefix.clone().unwrap_or_default(), suffix.clone().unwrap_or_default());
-        Ok(Task { kind: PromptKind::Infill { prefix, more, suffix }, length: Some(length) })
+        Ok(Task::new(PromptKind::Infill { prefix, more, suffix }, Some(length)))
+    }
+
+    /// What the answers have to match.
+    fn constraint(&self) -> Result<Option<Constraint>> {
+        if let Some(pattern) = &self.regex {
+            return read_constraint("`--regex`", ConstraintSource::Regex(pattern.clone())).map(Some);
+        }
+        let Some(file) = &self.json_schema else { return Ok(None) };
+        read_constraint(&show_path(file), ConstraintSource::JsonSchema(read_text(file)?)).map(Some)
     }
 
     fn task(&self) -> Result<Task> {
@@ -131,7 +148,7 @@ impl GenerateArguments {
         }
         let length = self.new_tokens.map(|tokens| tokens.to_string());
         if let Some(file) = turns {
-            return Ok(Task { kind: PromptKind::Chat(read_turns(file)?), length });
+            return Ok(Task::new(PromptKind::Chat(read_turns(file)?), length));
         }
         let text = match (prompt, file) {
             (Some(text), _) => text.clone(),
@@ -147,7 +164,7 @@ impl GenerateArguments {
                 PromptKind::Chat(turns)
             }
         };
-        Ok(Task { kind, length })
+        Ok(Task::new(kind, length))
     }
 }
 

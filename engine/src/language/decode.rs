@@ -6,6 +6,7 @@ mod average;
 mod benchmark;
 mod columns;
 mod command;
+mod constraint;
 mod contamination;
 mod contents;
 mod data;

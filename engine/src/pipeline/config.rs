@@ -41,8 +41,9 @@ pub use fetch::FetchConfig;
 pub use field_pattern::FieldPattern;
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
-    Certainty, EulerKernel, EvaluateConfig, FilterOrder, FrontierConfig, FurtherGap, GenerateConfig, Prompt,
-    PromptKind, RemaskSettings, Sampler, SamplerCache, SamplerKind,
+    Certainty, Constraint, ConstraintError, ConstraintSource, EulerKernel, EvaluateConfig, FilterOrder,
+    FrontierConfig, FurtherGap, GenerateConfig, Prompt, PromptKind, RemaskSettings, Sampler, SamplerCache,
+    SamplerKind,
 };
 pub use train::TrainConfig;
 

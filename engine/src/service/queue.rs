@@ -173,6 +173,7 @@ mod tests {
             order: FilterOrder::TopKFirst,
             block: None,
             repetition_penalty: 1.0,
+            constraint: None,
             cache: SamplerCache::None,
         };
         let prompt =

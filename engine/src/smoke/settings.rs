@@ -111,6 +111,10 @@ pub(super) fn shrink_prompt(prompt: &mut Prompt, changes: &mut Changes) {
 }
 
 fn shrink_sampler(sampler: &mut Sampler, changes: &mut Changes) {
+    // What has to match may not fit into the few tokens of an answer.
+    if sampler.constraint.take().is_some() {
+        changes.say("no `constraint`".to_owned());
+    }
     if let Some(block) = &mut sampler.block {
         changes.lower("block", block, shrink_block(*block));
     }

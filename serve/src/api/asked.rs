@@ -5,6 +5,7 @@ use fmflow_engine::pipeline::message::{Message, Speaker, find_fault_of_turns};
 use fmflow_engine::service::{MOST_SAMPLES, ServiceRequest, TextService};
 use serde_json::{Value, json};
 
+use super::formats::take_constraint;
 use super::gaps::{read_suffix, take_gaps, take_length};
 use crate::fault::Fault;
 use crate::fields::{Fields, shorten, unfit};
@@ -54,6 +55,7 @@ const KNOWN: &[&str] = &[
     "stop",
     "stream",
     "stream_options",
+    "response_format",
     "sampler",
     "temperature",
     "top_p",
@@ -80,6 +82,7 @@ pub(crate) fn parse_request(form: Form, body: &[u8], service: &dyn TextService) 
     let stops = take_stops(&mut fields)?;
     let (stream, usage) = take_stream(&mut fields)?;
     let laws = take_laws(&mut fields, form)?;
+    let constraint = take_constraint(&mut fields)?;
     refuse_with_gaps(&kind, &stops, laws)?;
     let sampler = fields.take_text("sampler")?;
     let settings = fields.take_settings(service.sampler_fields())?;
@@ -90,8 +93,18 @@ pub(crate) fn parse_request(form: Form, body: &[u8], service: &dyn TextService) 
     }
     fields.finish(&[KNOWN, form.task_fields()].concat())?;
     let samples = usize::try_from(samples).expect("a bounded number fits");
-    let request =
-        ServiceRequest { model, kind, new_tokens, shortest, sampler, settings, samples, seed, laws };
+    let request = ServiceRequest {
+        model,
+        kind,
+        new_tokens,
+        shortest,
+        sampler,
+        settings,
+        constraint,
+        samples,
+        seed,
+        laws,
+    };
     Ok(Asked { request, stops, stream, usage })
 }
 
@@ -103,7 +116,6 @@ fn list_neutral() -> Vec<(&'static str, Value)> {
         ("echo", json!(false)),
         ("best_of", json!(1)),
         ("logit_bias", json!({})),
-        ("response_format", json!({ "type": "text" })),
         ("tools", json!([])),
         ("tool_choice", json!("none")),
         ("store", json!(false)),

@@ -66,8 +66,8 @@ fn what_is_wrong_is_told_and_is_the_fault_of_the_client() {
         ),
         (
             "/v1/chat/completions",
-            r#"{"messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_object"}}"#.into(),
-            "`response_format` is not supported",
+            r#"{"messages":[{"role":"user","content":"a"}],"response_format":{"type":"grammar"}}"#.into(),
+            "`response_format` is not supported: its `type` must be text, json_object, json_schema or regex",
         ),
         ("/watch", "{}".into(), "`prompt` is missing"),
         (

@@ -68,6 +68,7 @@ impl TextService for StandIn {
             order: FilterOrder::TopKFirst,
             block: None,
             repetition_penalty: 1.0,
+            constraint: None,
             cache: SamplerCache::None,
         };
         let new_tokens = request.new_tokens.map(|tokens| tokens as usize);

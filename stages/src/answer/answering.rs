@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::{Prompt, PromptKind};
+use fmflow_engine::pipeline::config::{Prompt, PromptKind, Sampler};
 use fmflow_engine::run::text::{TextAnswer, TextAnswers, TextListener};
 
 use super::choose::choose_length;
@@ -57,7 +57,9 @@ pub(crate) fn warm_up(model: &Model, prompt: &Prompt, seed: u64) -> Result<(), F
     let (kept, length) = (request.prefix.len().saturating_sub(TOKENS), request.length.min(TOKENS));
     let prefix = request.prefix[kept..].to_vec();
     let request = CompletionRequest { prefix, length, ..CompletionRequest::default() };
-    complete_from(model, (0, &[request]), &prompt.sampler, (seed, 1)).map(drop)
+    // So short a text may not match.
+    let sampler = Sampler { constraint: None, ..prompt.sampler.clone() };
+    complete_from(model, (0, &[request]), &sampler, (seed, 1)).map(drop)
 }
 
 /// Tokens per second of the autoregressive baseline of a prompt that was answered.

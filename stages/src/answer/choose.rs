@@ -7,6 +7,7 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::Sampler;
 
 use crate::completion::{BATCH, Completion, CompletionRequest, complete_batches};
+use crate::failure::input_failure;
 use crate::flow::sampler::{Canvas, Onlooker};
 use crate::model::Model;
 
@@ -60,6 +61,13 @@ pub(crate) fn choose_length(
     sampler: &Sampler,
     (seed, threads): (u64, usize),
 ) -> Result<ChosenLength, Failure> {
+    if sampler.constraint.is_some() {
+        let what = format!(
+            "the constraint of sampler `{}` is kept for one length of a gap, not for a range",
+            sampler.name
+        );
+        return Err(input_failure(what, "ask for one length"));
+    }
     let lengths: Vec<usize> = lengths.collect();
     let (mut best, mut passes, mut number) = (None::<ChosenLength>, 0, first);
     // In parts, so that memory does not grow with the range.

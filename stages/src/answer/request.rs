@@ -48,6 +48,13 @@ pub(super) fn fit_request(
             "add `new-tokens=`",
         )
     })?;
+    if prompt.shortest.is_some() && prompt.sampler.constraint.is_some() {
+        let what = format!(
+            "the constraint of sampler `{}` is kept for one length of a gap, not for a range",
+            prompt.sampler.name
+        );
+        return Err(input_failure(what, "ask for one length"));
+    }
     let (length, given) = place_given(model, prompt, length)?;
     let (all, context) =
         (prefix.len() + length + suffix.len(), model.backbone.config().max_position_embeddings);

@@ -30,11 +30,11 @@ pub(crate) fn measure_twins(
     Ok(made as f64 / found.seconds)
 }
 
-/// The sampler of the autoregressive baseline: greedy, and with the cache that every autoregressive server has. An exact cache
-/// changes no token, and without one the comparison would flatter the flow model.
+/// The sampler of the autoregressive baseline: greedy, without a constraint, and with the cache that every autoregressive server has. An
+/// exact cache changes no token, and without one the comparison would flatter the flow model.
 fn build_twin(sampler: &Sampler) -> Sampler {
     let (kind, cache) = (SamplerKind::Autoregressive, SamplerCache::Exact);
-    Sampler { kind, cache, temperature: 0.0, repetition_penalty: 1.0, ..sampler.clone() }
+    Sampler { kind, cache, temperature: 0.0, repetition_penalty: 1.0, constraint: None, ..sampler.clone() }
 }
 
 /// What the autoregressive baseline continues. It needs a token to start from, and a gap may have none before it.

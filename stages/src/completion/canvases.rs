@@ -3,10 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::Sampler;
+use fmflow_engine::text::display::count_noun;
 
 use super::request::{Completion, CompletionRequest};
-use crate::flow::sampler::{Canvas, SamplerRules, SharedSampler, Writing};
+use crate::failure::input_failure;
+use crate::flow::sampler::{Canvas, Guard, SamplerRules, SharedSampler, Writing};
 use crate::model::Model;
 use crate::rng::{RandomPurpose, derive_stream};
 
@@ -26,18 +29,56 @@ fn find_block_size(model: &Model, sampler: &Sampler) -> Option<usize> {
 }
 
 /// A request before its first pass: row `row` of a batch, request number `number` of its seed.
+///
+/// # Errors
+/// If no answer of its length matches the sampler's constraint, or none can be kept.
 pub(super) fn begin_writing(
     model: &Model,
     (row, number): (u64, u64),
     request: &CompletionRequest,
     shared: &SharedSampler,
-) -> Writing {
+) -> Result<Writing, Failure> {
     let canvas = match shared.sampler.reads_next_tokens() {
         true => build_growing_canvas(number, request),
         false => build_canvas(number, request, &shared.rules),
     };
     let blocks = split_answer_into_blocks(request, find_block_size(model, &shared.sampler), model);
-    Writing::new(row, canvas, blocks, shared)
+    let guard = open_guard(model, request, &canvas, shared)?;
+    Ok(Writing::new(row, canvas, blocks, shared, guard))
+}
+
+/// The constraint of a sampler, for the answer of a request. If text stands behind it, it fills all its places; otherwise it may stop at an
+/// end, behind which only ends stand.
+fn open_guard(
+    model: &Model,
+    request: &CompletionRequest,
+    canvas: &Canvas,
+    shared: &SharedSampler,
+) -> Result<Option<Guard>, Failure> {
+    let Some(constraint) = &shared.sampler.constraint else { return Ok(None) };
+    let (rules, name) = (&shared.rules, &shared.sampler.name);
+    if !request.given.is_empty() {
+        let what = format!(
+            "sampler `{name}` has a constraint, which is that of one text, and this one has several gaps"
+        );
+        return Err(input_failure(what, "fill one gap at a time"));
+    }
+    let tokens = model.tokenizer()?.constrain(constraint, &model.ends(), rules.mask);
+    let tokens = tokens.map_err(|error| {
+        input_failure(error, "use a smaller constraint, or a checkpoint whose tokens are bytes")
+    })?;
+    let answer = request.prefix.len()..request.prefix.len() + request.length;
+    let ends = request.is_open_behind(answer.start);
+    let guard = Guard::new(tokens, answer, ends, rules);
+    if guard.admits(&canvas.tokens) {
+        return Ok(Some(guard));
+    }
+    let exactly = if ends { "at most" } else { "exactly" };
+    let what = format!(
+        "no text of {exactly} {} matches the constraint of sampler `{name}`",
+        count_noun(request.length, "token")
+    );
+    Err(input_failure(what, "give the answer another length, or let the constraint allow more"))
 }
 
 /// What a finished request has.

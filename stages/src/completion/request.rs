@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use crate::backbone::BackboneError;
-
 /// A request to fill in tokens between a prefix and a suffix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CompletionRequest {
@@ -85,5 +83,3 @@ impl Completion {
         (self.until_end(ends).len() + 1).min(self.tokens.len())
     }
 }
-
-pub(super) type BatchResult = Result<Vec<Completion>, BackboneError>;

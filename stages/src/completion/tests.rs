@@ -1,5 +1,7 @@
 //! Tests of block-by-block writing: where blocks begin and end, and that later blocks do not change earlier ones.
 
+mod constraints;
+
 use std::ops::Range;
 
 use super::canvases::split_answer_into_blocks;
@@ -36,6 +38,7 @@ pub(super) fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
         order: FilterOrder::TopKFirst,
         block,
         repetition_penalty: 1.0,
+        constraint: None,
         cache: SamplerCache::None,
     }
 }

@@ -85,7 +85,7 @@ impl<'a, O: Onlooker> Together<'a, O> {
     /// Takes in a request, number `number` of `seed`.
     ///
     /// # Errors
-    /// If the sampler does not fit the checkpoint.
+    /// If the sampler does not fit the checkpoint or the request.
     pub(crate) fn join(
         &mut self,
         (number, request): (u64, CompletionRequest),
@@ -95,7 +95,7 @@ impl<'a, O: Onlooker> Together<'a, O> {
         let rules = build_sampler_rules(self.model, sampler, seed)?;
         let shared = share_sampler(self.model, sampler, rules);
         let row = self.next;
-        let writing = begin_writing(self.model, (row, number), &request, &shared);
+        let writing = begin_writing(self.model, (row, number), &request, &shared)?;
         let lane = self.find_lane(sampler).map_err(forward_failure)?;
         lane.rows.push(TogetherRow { row, request, shared, writing, onlooker });
         self.next += 1;

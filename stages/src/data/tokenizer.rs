@@ -3,6 +3,7 @@
 //! Ids below [`Tokenizer::used`] have a text. The embedding rows from there up to [`Tokenizer::rows`] are reserved, the
 //! first of them for the mask token.
 
+mod constrain;
 mod decode;
 mod general;
 mod limits;
@@ -21,6 +22,7 @@ use std::path::Path;
 use super::template::ChatTemplate;
 pub(crate) use super::tokenizer_error::TokenizerError;
 use super::tokenizer_error::read_tokenizer_file;
+use constrain::JoinedConstraints;
 use fmflow_engine::{error::catch_library_panic, text::escape::show_path};
 use limits::TextExpansion;
 use plain::PlainEncoder;
@@ -57,6 +59,8 @@ pub struct Tokenizer {
     rows: u32,
     template: Option<ChatTemplate>,
     names: NamedTokens,
+    /// Constraints that were joined with it.
+    constraints: JoinedConstraints,
 }
 
 /// The ids of an encoding, with their places.
@@ -110,7 +114,8 @@ impl Tokenizer {
         inner.with_truncation(None).map_err(|cause| malformed(cause.to_string()))?;
         let used = limits::count_ids(inner.get_vocab(true).iter()).map_err(malformed)?;
         let (plain, names) = (PlainEncoder::recognize(&inner), NamedTokens::read(&inner));
-        Ok(Self { inner, json, expansion, plain, used, rows: used, template: None, names })
+        let (rows, template, constraints) = (used, None, JoinedConstraints::default());
+        Ok(Self { inner, json, expansion, plain, used, rows, template, names, constraints })
     }
 
     /// The same tokenizer for a model with `rows` embedding rows.

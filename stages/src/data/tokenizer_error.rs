@@ -84,6 +84,9 @@ pub enum TokenizerError {
         /// What makes it longer.
         cause: String,
     },
+    /// A constraint cannot be kept with the tokens.
+    #[error("the constraint cannot be kept: {0}")]
+    Constraint(String),
     /// The library cannot decode ids.
     #[error("{ids} tokens cannot be decoded: {cause}; check the decoder of `tokenizer.json`")]
     Decode {

@@ -21,6 +21,7 @@ mod edit;
 mod entropy_bound;
 mod euler;
 mod filter;
+mod guard;
 mod method;
 mod onlooker;
 mod reveal;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 pub use euler::take_euler_step;
 pub use filter::{LogitFilter, Pick, RankedLaw};
+pub(crate) use guard::Guard;
 pub use onlooker::{Nobody, Onlooker};
 pub(crate) use writing::{Writing, compute_logits};
 
@@ -144,7 +146,7 @@ pub fn sample_canvases_in_blocks<P: Posterior>(
 ) -> Result<Vec<usize>, P::Error> {
     let shared = SharedSampler { sampler: Arc::new(sampler.clone()), rules: *rules, ends: ends.into() };
     let begin = |(canvas, blocks): (&Canvas, &Vec<Range<usize>>)| {
-        Writing::new(canvas.number, canvas.clone(), blocks.clone(), &shared)
+        Writing::new(canvas.number, canvas.clone(), blocks.clone(), &shared, None)
     };
     let mut writings: Vec<Writing> = canvases.iter().zip(blocks).map(begin).collect();
     write_all(&mut writings, posterior, &mut Nobody)?;

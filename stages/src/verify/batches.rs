@@ -94,6 +94,7 @@ fn make_sampler(kind: SamplerKind) -> Sampler {
         order: FilterOrder::TopKFirst,
         block: None,
         repetition_penalty: 1.0,
+        constraint: None,
         cache: SamplerCache::None,
     }
 }

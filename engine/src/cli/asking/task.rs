@@ -8,7 +8,9 @@ use crate::cli::CommandContext;
 use crate::cli::asking::checkpoint::{CheckpointPlace, OpenCheckpoint};
 use crate::cli::asking::sampler_words::SamplerWords;
 use crate::error::{Error, Result};
-use crate::pipeline::config::{FurtherGap, Prompt, PromptKind, StageConfig};
+use crate::pipeline::config::{
+    Constraint, ConstraintSource, FurtherGap, Prompt, PromptKind, Sampler, StageConfig,
+};
 use crate::text::diagnostic::{Diagnostic, Label, Severity};
 use crate::text::{environment, read, render};
 
@@ -25,6 +27,29 @@ pub(in crate::cli) struct Task {
     pub(in crate::cli) kind: PromptKind,
     /// Largest number of new tokens, or the length of a gap as it was written, such as `8..64`.
     pub(in crate::cli) length: Option<String>,
+    /// What the answer has to match, instead of what the sampler says of all answers.
+    pub(in crate::cli) constraint: Option<Constraint>,
+}
+
+impl Task {
+    /// A task without a constraint of its own.
+    pub(in crate::cli) fn new(kind: PromptKind, length: Option<String>) -> Self {
+        Self { kind, length, constraint: None }
+    }
+
+    /// What the language says of a request, with its own text and constraint.
+    pub(in crate::cli) fn put_into(&self, prompt: Prompt) -> Prompt {
+        let constraint = self.constraint.clone().or(prompt.sampler.constraint);
+        Prompt { kind: self.kind.clone(), sampler: Sampler { constraint, ..prompt.sampler }, ..prompt }
+    }
+}
+
+/// A constraint that was given as `what`.
+pub(in crate::cli) fn read_constraint(what: &str, source: ConstraintSource) -> Result<Constraint> {
+    Constraint::new(source).map_err(|error| {
+        let message = format!("{what} is no constraint: {error}");
+        Error::Input { message, help: Some(error.help()) }
+    })
 }
 
 /// Why there is no request.
@@ -79,7 +104,7 @@ pub(in crate::cli) fn find_prompt(
     };
     let StageConfig::Generate(config) = &stage.config else { unreachable!("the text declares a `generate`") };
     let prompt = config.prompts.first().expect("the text has one request").clone();
-    Ok((Prompt { kind: task.kind.clone(), ..prompt }, about_stage))
+    Ok((task.put_into(prompt), about_stage))
 }
 
 /// What stands before the stage: the file whose sampler is named, or a checkpoint and the sampler that is described. Returns the name of
@@ -111,21 +136,24 @@ fn find_declarations(
     }
 }
 
-/// The stage. The texts of the request itself are long and have no settings, so that a letter stands for each.
+/// The stage. The texts of the request itself and its constraint are long and have no settings, so that a letter stands for each.
 fn write_stage(task: &Task, sampler: &SamplerWords, place: &CheckpointPlace) -> String {
     let letter = |text: &str| if text.is_empty() { "\"\"" } else { "\"x\"" };
     let length = |word: &str| {
         let length = task.length.as_deref().map(quote_value);
         length.map(|length| format!(" {word}={length}")).unwrap_or_default()
     };
+    let constraint = if task.constraint.is_some() { "constraint regex=\"x\"; " } else { "" };
     let request = match &task.kind {
-        PromptKind::Chat(_) => format!("chat \"x\"{}", length("new-tokens")),
-        PromptKind::Text(text) => format!("prompt {}{}", letter(text), length("new-tokens")),
+        PromptKind::Chat(_) => format!("chat \"x\"{} {{ {constraint}}}", length("new-tokens")),
+        PromptKind::Text(text) => {
+            format!("prompt {}{} {{ {constraint}}}", letter(text), length("new-tokens"))
+        }
         PromptKind::Infill { prefix, more, suffix } => {
             let gap = |gap: &FurtherGap| format!("gap after={} length={}; ", letter(&gap.before), gap.tokens);
             let more: String = more.iter().map(gap).collect();
             format!(
-                "infill prefix={} suffix={}{} {{ {more}}}",
+                "infill prefix={} suffix={}{} {{ {constraint}{more}}}",
                 letter(prefix),
                 letter(suffix),
                 length("length")

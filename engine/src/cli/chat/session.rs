@@ -7,7 +7,7 @@ use super::trace::CanvasTrace;
 use crate::cli::CommandContext;
 use crate::cli::asking::{OpenCheckpoint, Printer, SamplerWords, Task, build_prompt};
 use crate::error::{Error, Result};
-use crate::pipeline::config::{FurtherGap, PromptKind};
+use crate::pipeline::config::{Constraint, FurtherGap, PromptKind};
 use crate::pipeline::message::{Message, Speaker};
 use crate::run::text::{TextListener, TextRequest, TextStep};
 use crate::text::display::count_noun;
@@ -56,6 +56,8 @@ pub(super) struct ChatSession {
     /// Largest number of new tokens, or the length of a gap.
     pub(super) length: String,
     pub(super) seed: u64,
+    /// What answers have to match.
+    pub(super) constraint: Option<Constraint>,
     /// Whether answers are shown while they are written.
     pub(super) trace: bool,
     /// Set by Ctrl-C.
@@ -70,7 +72,8 @@ impl ChatSession {
         (sampler, length, seed): (SamplerWords, String, u64),
         interrupt: Arc<AtomicBool>,
     ) -> Self {
-        Self { checkpoint, turns: Vec::new(), sampler, length, seed, trace: false, interrupt, warm: false }
+        let (turns, constraint, trace, warm) = (Vec::new(), None, false, false);
+        Self { checkpoint, turns, sampler, length, seed, constraint, trace, interrupt, warm }
     }
 
     /// Puts a system turn before the conversation, or removes it.
@@ -110,13 +113,13 @@ impl ChatSession {
         let chat = PromptKind::Chat(vec![Message::user("x")]);
         let gap = || PromptKind::Infill { prefix: "x".to_owned(), more: Vec::new(), suffix: String::new() };
         let kind = if self.length.contains("..") { gap() } else { chat };
-        let task = Task { kind, length: Some(self.length.clone()) };
+        let task = Task { constraint: self.constraint.clone(), ..Task::new(kind, Some(self.length.clone())) };
         build_prompt(&task, &self.sampler, &self.checkpoint, context).map(drop)
     }
 
     /// Prints an answer while it is written, and returns its text.
     fn ask(&mut self, kind: PromptKind, length: String, context: &CommandContext<'_>) -> Result<String> {
-        let task = Task { kind, length: Some(length) };
+        let task = Task { constraint: self.constraint.clone(), ..Task::new(kind, Some(length)) };
         let prompt = build_prompt(&task, &self.sampler, &self.checkpoint, context)?;
         let request = TextRequest { prompt: &prompt, samples: 1, seed: self.seed, warm_up: !self.warm };
         self.interrupt.store(false, Ordering::SeqCst);

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use super::session::ChatSession;
 use crate::cli::CommandContext;
-use crate::cli::asking::SamplerWords;
+use crate::cli::asking::{SamplerWords, read_constraint};
 use crate::error::{Error, Result};
+use crate::pipeline::config::ConstraintSource;
 use crate::pipeline::message::Speaker;
 use crate::text::escape::show_path;
 use crate::text::suggest;
@@ -19,6 +20,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("/temp X", "temperature of the sampler"),
     ("/length N", "largest number of new tokens; for /infill also a range such as 4..16"),
     ("/seed N", "seed of the draws"),
+    ("/regex [PATTERN]", "what answers have to match, or nothing"),
     ("/infill BEFORE [...] AFTER", "write the gap between two texts, or several, outside the conversation"),
     ("/system [TEXT]", "set the system turn, or remove it"),
     ("/save FILE", "write the conversation as JSON; with one more question, `generate --turns` reads it"),
@@ -56,6 +58,13 @@ pub(super) fn take_text(session: &mut ChatSession, text: &str, context: &Command
             session.seed =
                 value.parse().map_err(|_| usage("`/seed` takes a whole number", "write `/seed 7`"))?;
         }
+        "regex" => change(session, context, |session| {
+            session.constraint = match value {
+                "" => None,
+                pattern => Some(read_constraint("`/regex`", ConstraintSource::Regex(pattern.to_owned()))?),
+            };
+            Ok(())
+        })?,
         "infill" => {
             // The texts are taken as they are, with their blanks.
             let mark = GAPS.iter().find(|mark| rest.contains(**mark)).ok_or_else(|| {
@@ -77,10 +86,10 @@ fn change(
     context: &CommandContext<'_>,
     apply: impl FnOnce(&mut ChatSession) -> Result<()>,
 ) -> Result<()> {
-    let before = (session.sampler.clone(), session.length.clone());
+    let before = (session.sampler.clone(), session.length.clone(), session.constraint.clone());
     let done = apply(session).and_then(|()| session.check(context));
     if done.is_err() {
-        (session.sampler, session.length) = before;
+        (session.sampler, session.length, session.constraint) = before;
     }
     done
 }

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cli::CommandContext;
 use crate::cli::asking::{
     CheckpointPlace, OpenCheckpoint, PromptFault, SamplerWords, Task, build_prompt, find_answer_length,
-    find_prompt, list_sampler_fields, refuse_repeated,
+    find_prompt, list_sampler_fields, read_constraint, refuse_repeated,
 };
 use crate::error::{Error, Result};
-use crate::pipeline::config::{Prompt, PromptKind, SamplerKind};
+use crate::pipeline::config::{ConstraintSource, Prompt, PromptKind, SamplerKind};
 use crate::run::text::{TextCustomer, TextOrder};
 use crate::service::{
     MOST_SAMPLES, OrderQueue, QueueLoad, QueueRefusal, Refusal, ServedModel, ServiceRequest, TextService,
@@ -83,7 +83,7 @@ impl Counter {
     ) -> Result<()> {
         for ((_, checkpoint), (_, _, sampler)) in checkpoints.iter().zip(&self.places) {
             let kind = PromptKind::Text("x".to_owned());
-            let task = Task { kind, length: Some("1".to_owned()) };
+            let task = Task::new(kind, Some("1".to_owned()));
             build_prompt(&task, sampler, checkpoint, context)?;
         }
         Ok(())
@@ -134,12 +134,15 @@ impl Counter {
             }
         };
         // Not as people write it: two different samplers may read the same.
-        let key = (request.model, format!("{letters} {length:?} {sampler:?}"));
+        let constraint = &request.constraint;
+        let key = (request.model, format!("{letters} {length:?} {sampler:?} {constraint:?}"));
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Prompt { kind: request.kind.clone(), ..known.clone() });
         }
         let (place, folder, _) = &self.places[request.model];
-        let task = Task { kind: request.kind.clone(), length };
+        let read = |source: &ConstraintSource| read_constraint("`response_format`", source.clone());
+        let constraint = constraint.as_ref().map(read).transpose().map_err(PromptFault::Error)?;
+        let task = Task { constraint, ..Task::new(request.kind.clone(), length) };
         let (prompt, _) = find_prompt(&task, &sampler, (place, folder))?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
@@ -284,6 +287,7 @@ mod tests {
             order: FilterOrder::TopKFirst,
             block: None,
             repetition_penalty: 1.0,
+            constraint: None,
             cache: SamplerCache::None,
         };
         let kind = PromptKind::Text("x".into());

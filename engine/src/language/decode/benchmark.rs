@@ -64,15 +64,20 @@ impl Decoder<'_> {
             );
             return None;
         };
+        let sampler = self.sampler(sampler)?;
+        let length = self.answer_length(record, layout)?;
+        if let AnswerLength::Gap(GapLength::Chosen(shortest, _)) = length {
+            self.refuse_constrained_gaps(&sampler, record, (Some(shortest), &[]))?;
+        }
         Some(WritingSettings {
             mode: match record.text("mode")? {
                 "base" => AskingMode::Base,
                 "chat" => AskingMode::Chat,
                 other => unreachable!("the field table has no mode `{other}`"),
             },
-            sampler: self.sampler(sampler)?,
+            sampler,
             samples: record.size("samples")?,
-            length: self.answer_length(record, layout)?,
+            length,
         })
     }
 

@@ -13,6 +13,7 @@ impl Decoder<'_> {
     pub(super) fn probe(&mut self, record: &Record, parts: &[MixturePart]) -> Option<ProbeSettings> {
         self.refuse_measured_twice(record, "benchmark", "value");
         let (mut prompts, mut exact_match, mut benchmarks) = (Vec::new(), Vec::new(), Vec::new());
+        let own = self.named.len();
         self.sampler(record.leaf("sampler")?)?;
         for child in &record.children {
             match child.spec.name.as_str() {
@@ -21,6 +22,8 @@ impl Decoder<'_> {
                 _ => prompts.push(self.prompt(record, child)?),
             }
         }
+        // No result depends on what a probe asks.
+        self.named[own..].iter_mut().for_each(|field| field.semantic = false);
         if record.children.is_empty() {
             self.sink.push(
                 Diagnostic::new(Code::MissingNode, "`probe` asks nothing")

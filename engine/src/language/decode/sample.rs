@@ -6,7 +6,7 @@ use crate::language::record::{Leaf, Record};
 use crate::language::schema::CanonicalValue;
 use crate::pipeline::config::sample::{
     EvaluateConfig, ExactMatch, FurtherGap, GenerateConfig, HeldOut, LikelihoodEstimator, Prompt, PromptKind,
-    RequiredScore, Sampler,
+    RequiredScore,
 };
 use crate::pipeline::message::{Message, Speaker};
 use crate::text::diagnostic::{Code, Diagnostic};
@@ -87,7 +87,9 @@ impl Decoder<'_> {
     }
 
     pub(super) fn prompt(&mut self, parent: &Record, record: &Record) -> Option<Prompt> {
-        let sampler = self.prompt_sampler(parent, record)?;
+        let leaf = self.prompt_sampler(parent, record)?;
+        let sampler = self.sampler(leaf)?;
+        let sampler = self.constrain(sampler, record, &leaf.span)?;
         let text = || record.text("value").map(str::to_owned);
         let (kind, shortest, new_tokens) = match record.spec.name.as_str() {
             "chat" => (PromptKind::Chat(self.turns(record)?), None, record.size("new-tokens")),
@@ -95,6 +97,7 @@ impl Decoder<'_> {
             "infill" => {
                 let (shortest, longest) = decode_infill_length(record)?;
                 let more = self.further_gaps(record, shortest.is_some())?;
+                self.refuse_constrained_gaps(&sampler, record, (shortest, &more))?;
                 let all = longest + more.iter().map(|gap| gap.tokens).sum::<usize>();
                 (decode_infill(record, more)?, shortest, Some(all))
             }
@@ -141,7 +144,8 @@ impl Decoder<'_> {
         let mut turns = Vec::new();
         turns.extend(record.text("system").map(|text| Message::new(Speaker::System, text)));
         turns.push(Message::user(record.text("value")?));
-        for child in &record.children {
+        let said = || record.children.iter().filter(|child| child.spec.name != "constraint");
+        for child in said() {
             let role = if child.spec.name == "user" { Speaker::User } else { Speaker::Assistant };
             if turns.last().is_some_and(|before| before.role == role) {
                 self.sink.push(turn_out_of_order(child));
@@ -149,16 +153,16 @@ impl Decoder<'_> {
             }
             turns.push(Message::new(role, child.text("value")?));
         }
-        if let Some(last) = record.children.last().filter(|child| child.spec.name == "assistant") {
+        if let Some(last) = said().last().filter(|child| child.spec.name == "assistant") {
             self.sink.push(answer_at_the_end(last));
             return None;
         }
         Some(turns)
     }
 
-    fn prompt_sampler(&mut self, parent: &Record, record: &Record) -> Option<Sampler> {
+    fn prompt_sampler<'r>(&mut self, parent: &'r Record, record: &'r Record) -> Option<&'r Leaf> {
         if let Some(leaf) = record.leaf("sampler").or_else(|| parent.leaf("sampler")) {
-            return self.sampler(leaf);
+            return Some(leaf);
         }
         let example = self.world.of_kind("sampler").find_map(Record::name).unwrap_or("parallel");
         self.sink.push(

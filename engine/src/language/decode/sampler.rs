@@ -10,7 +10,7 @@ use crate::text::diagnostic::{Code, Diagnostic};
 impl Decoder<'_> {
     pub(super) fn sampler(&mut self, leaf: &Leaf) -> Option<Sampler> {
         let record = self.world.target(leaf)?;
-        Some(Sampler {
+        let sampler = Sampler {
             name: record.name()?.to_owned(),
             kind: self.sampler_kind(record)?,
             temperature: record.number("temperature")?,
@@ -29,7 +29,9 @@ impl Decoder<'_> {
                 "none" => SamplerCache::None,
                 word => unknown_word(word),
             },
-        })
+            constraint: None,
+        };
+        self.constrain(sampler, record, &record.leaf("kind")?.span)
     }
 
     fn sampler_kind(&mut self, record: &Record) -> Option<SamplerKind> {

@@ -5,6 +5,8 @@ pub use crate::pipeline::config::benchmark::{
     WritingSettings,
 };
 pub use crate::pipeline::config::likelihood::{HeldOut, LikelihoodEstimator};
+pub use fmflow_constrain::{Constraint, ConstraintError, ConstraintSource};
+
 use crate::pipeline::message::Message;
 use crate::pipeline::role::InputRole;
 
@@ -30,6 +32,8 @@ pub struct Sampler {
     pub repetition_penalty: f64,
     /// What is kept from one forward pass to the next.
     pub cache: SamplerCache,
+    /// What the text of an answer has to match.
+    pub constraint: Option<Constraint>,
 }
 
 /// What a sampler keeps from one forward pass to the next.
@@ -70,6 +74,13 @@ impl Sampler {
             }
             SamplerKind::Edit { .. } | SamplerKind::Euler { .. } => false,
         }
+    }
+
+    /// Whether answers can be kept within a constraint: what is written stays, or goes back to the mask, so that what is open can still be
+    /// filled.
+    #[must_use]
+    pub fn keeps_constraints(&self) -> bool {
+        !matches!(self.kind, SamplerKind::Euler { .. })
     }
 
     /// Whether text is written from left to right under a causal mask, by the law of the next token.

@@ -108,6 +108,7 @@ codes! {
     BlockMismatch "block-mismatch" Error "block sizes of sampler, training or rows that do not fit together"
     StrideBeyondTraining "stride-beyond-training" Warning "a sampler that drafts more tokens than the checkpoint learned to"
     CacheMismatch "cache-mismatch" Error "an exact cache on a checkpoint whose keys and values change"
+    BadConstraint "bad-constraint" Error "a constraint that cannot be read or kept"
     LossMismatch "loss-mismatch" Error "a loss that is not defined for the probability path"
     UniformWithoutTime "uniform-without-time" Error "a uniform source without time conditioning"
     PathMismatch "path-mismatch" Error "a stage uses a different probability path than its checkpoint"

@@ -239,7 +239,7 @@ fn encode_piece(tokenizer: &tokenizers::Tokenizer, piece: &[u8], ids: &mut Vec<u
 }
 
 /// The printable letter that stands for a byte (Radford et al., 2019): its own, or one from U+0100 on.
-fn find_byte_letter(byte: u8) -> char {
+pub(super) fn find_byte_letter(byte: u8) -> char {
     let code = match byte {
         b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => u32::from(byte),
         0..=0x20 => 0x100 + u32::from(byte),

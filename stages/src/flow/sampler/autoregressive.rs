@@ -34,6 +34,7 @@ impl Method for NextToken {
     fn write(&mut self, canvas: &mut Canvas, question: &Question, logits: &mut [f32]) {
         let place = question.places[0];
         penalize_repetition(logits, &canvas.tokens[..place], self.setting.sampler.repetition_penalty);
+        self.setting.restrict(canvas, &question.places, logits);
         let at = [canvas.number, self.step as u64, 1];
         let mut random = derive_stream(self.setting.rules.seed, RandomPurpose::Sample, at);
         canvas.tokens[place] = self.setting.filter.pick_token(logits, &mut random);

@@ -2,7 +2,8 @@
 //!
 //! In every pass the posterior is also asked for the positions of the block that were written before: a token whose probability
 //! is now below `revise` goes back to the mask. As that happens once at most at each position, every block ends: each pass
-//! writes one token at least, and a block of n positions takes at most 2 n passes.
+//! writes one token at least, and a block of n positions takes at most 2 n passes. A constraint stays kept: what could be completed
+//! still can when a token is masked again.
 
 use super::Canvas;
 use super::method::{Method, Question, Setting};
@@ -47,13 +48,12 @@ impl Method for EditThreshold {
 
     fn write(&mut self, canvas: &mut Canvas, question: &Question, logits: &mut [f32]) {
         let improbable = self.list_improbable(canvas, &question.places, logits);
-        let picks = self.setting.draw_picks(canvas, question.places.len(), self.pass, logits);
+        let picks = self.setting.draw_picks(canvas, &question.places, self.pass, logits);
         let masks = question.places.iter().zip(picks);
         let masks = masks.filter(|(i, _)| canvas.tokens[**i] == self.setting.rules.mask);
         let (places, picks): (Vec<usize>, Vec<_>) = masks.unzip();
-        for i in choose_confident(&picks, self.threshold) {
-            canvas.tokens[places[i]] = picks[i].token;
-        }
+        let order = choose_confident(&picks, self.threshold);
+        self.setting.write_picks(canvas, (&places, &picks), &order, None);
         for i in improbable {
             canvas.tokens[i] = self.setting.rules.mask;
             self.revisable[i] = false;

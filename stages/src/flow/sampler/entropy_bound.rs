@@ -40,11 +40,10 @@ impl Method for BoundEntropy {
 
     fn write(&mut self, canvas: &mut Canvas, question: &Question, logits: &mut [f32]) {
         let count = question.places.len();
-        let picks = self.setting.draw_picks(canvas, count, self.pass, logits);
+        let picks = self.setting.draw_picks(canvas, &question.places, self.pass, logits);
         let entropies: Vec<f64> = logits.chunks_exact(logits.len() / count).map(compute_entropy).collect();
-        for i in choose_within_bound(&entropies, self.bound) {
-            canvas.tokens[question.places[i]] = picks[i].token;
-        }
+        let order = choose_within_bound(&entropies, self.bound);
+        self.setting.write_picks(canvas, (&question.places, &picks), &order, None);
         self.pass += 1;
     }
 }

@@ -213,10 +213,20 @@ mod tests {
         let kind = SamplerKind::Autoregressive;
         let order = FilterOrder::TopKFirst;
         let cache = fmflow_engine::pipeline::config::SamplerCache::None;
-        let (block, repetition_penalty) = (None, 1.0);
+        let (block, repetition_penalty, constraint) = (None, 1.0, None);
         let name = "s".to_owned();
-        let sampler =
-            Sampler { name, kind, temperature, top_k, top_p, order, block, repetition_penalty, cache };
+        let sampler = Sampler {
+            name,
+            kind,
+            temperature,
+            top_k,
+            top_p,
+            order,
+            block,
+            repetition_penalty,
+            cache,
+            constraint,
+        };
         LogitFilter { mask: Some(3), ..LogitFilter::autoregressive(&sampler, 5) }
     }
 

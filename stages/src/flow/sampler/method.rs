@@ -11,7 +11,7 @@ use super::euler::Simulation;
 use super::reveal::RevealShares;
 use super::speculative::DraftAndAccept;
 use super::threshold::RevealAbove;
-use super::{Canvas, LogitFilter, Pick, SamplerRules};
+use super::{Canvas, Guard, LogitFilter, Pick, SamplerRules};
 use crate::flow::scheduler::invert_kappa;
 use crate::rng::{RandomPurpose, derive_stream};
 
@@ -22,6 +22,8 @@ pub(super) struct Setting {
     pub(super) rules: SamplerRules,
     pub(super) filter: LogitFilter,
     pub(super) ends: Arc<[u32]>,
+    /// What the answer has to match.
+    pub(super) guard: Option<Guard>,
 }
 
 /// Positions whose posterior the next pass computes, and at which time.
@@ -81,18 +83,19 @@ impl Setting {
         invert_kappa(self.rules.scheduler, 1.0 - masks as f64 / all.max(1) as f64)
     }
 
-    /// Draws once from the filtered posterior at each of the places, in pass or step number `step`. Forbids in `logits` what
-    /// may not be drawn.
+    /// Draws once from the filtered posterior at each of the places, in ascending order, in pass or step number `step`. Forbids in
+    /// `logits` what may not be drawn.
     pub(super) fn draw_picks(
         &self,
         canvas: &Canvas,
-        places: usize,
+        places: &[usize],
         step: usize,
         logits: &mut [f32],
     ) -> Vec<Pick> {
+        self.restrict(canvas, places, logits);
         let at = [canvas.number, 2 * step as u64 + 1, 0];
         let mut random = derive_stream(self.rules.seed, RandomPurpose::Sample, at);
-        let width = (logits.len() / places.max(1)).max(1);
+        let width = (logits.len() / places.len().max(1)).max(1);
         logits.chunks_exact_mut(width).map(|row| self.filter.pick(row, &mut random)).collect()
     }
 }

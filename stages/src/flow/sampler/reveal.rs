@@ -47,13 +47,14 @@ impl Method for RevealShares {
 
     fn write(&mut self, canvas: &mut Canvas, question: &Question, logits: &mut [f32]) {
         let count = question.places.len();
-        let picks = self.setting.draw_picks(canvas, count, self.first + self.step, logits);
+        let step = self.first + self.step;
+        let picks = self.setting.draw_picks(canvas, &question.places, step, logits);
         let rows = logits.chunks_exact(logits.len() / count);
         let certainties: Vec<f64> =
             picks.iter().zip(rows).map(|(pick, row)| measure_certainty(self.by, pick, row)).collect();
-        for i in sort_by_certainty(&certainties).into_iter().take(count - self.count_left()) {
-            canvas.tokens[question.places[i]] = picks[i].token;
-        }
+        let mut order = sort_by_certainty(&certainties);
+        order.truncate(count - self.count_left());
+        self.setting.write_picks(canvas, (&question.places, &picks), &order, Some((step, logits)));
         self.step += 1;
     }
 }

@@ -36,9 +36,10 @@ impl DraftAndAccept {
         Self { setting, stride, next: None, drafts: Vec::new(), covered: Vec::new(), pass: 0 }
     }
 
-    /// The law of the next token after `text`.
-    fn law_after(&self, text: &[u32], logits: &mut [f32]) -> Vec<f64> {
-        penalize_repetition(logits, text, self.setting.sampler.repetition_penalty);
+    /// The law of the token at `place`, after the text before it.
+    fn law_at(&self, canvas: &Canvas, place: usize, logits: &mut [f32]) -> Vec<f64> {
+        penalize_repetition(logits, &canvas.tokens[..place], self.setting.sampler.repetition_penalty);
+        self.setting.restrict(canvas, &[place], logits);
         self.setting.filter.probabilities(logits)
     }
 
@@ -53,7 +54,7 @@ impl DraftAndAccept {
         random: &mut RandomStream,
     ) -> (usize, bool) {
         for (i, draft) in self.drafts.iter().enumerate() {
-            let law = self.law_after(&canvas.tokens[..next + i], &mut logits[i * width..][..width]);
+            let law = self.law_at(canvas, next + i, &mut logits[i * width..][..width]);
             let judged = judge_draft(draft, &law, random);
             let refused = judged.is_err();
             canvas.tokens[next + i] = judged.unwrap_or_else(|rest| draw(&rest, random));
@@ -62,7 +63,7 @@ impl DraftAndAccept {
             }
         }
         let place = next + self.drafts.len();
-        let law = self.law_after(&canvas.tokens[..place], &mut logits[self.drafts.len() * width..][..width]);
+        let law = self.law_at(canvas, place, &mut logits[self.drafts.len() * width..][..width]);
         canvas.tokens[place] = draw(&law, random);
         (place + 1, true)
     }

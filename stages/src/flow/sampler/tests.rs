@@ -41,6 +41,7 @@ fn sampler(kind: SamplerKind, temperature: f64) -> Sampler {
         order: FilterOrder::TopKFirst,
         block: None,
         repetition_penalty: 1.0,
+        constraint: None,
         cache: SamplerCache::None,
     }
 }

@@ -34,10 +34,9 @@ impl Method for RevealAbove {
     }
 
     fn write(&mut self, canvas: &mut Canvas, question: &Question, logits: &mut [f32]) {
-        let picks = self.setting.draw_picks(canvas, question.places.len(), self.pass, logits);
-        for i in choose_confident(&picks, self.threshold) {
-            canvas.tokens[question.places[i]] = picks[i].token;
-        }
+        let picks = self.setting.draw_picks(canvas, &question.places, self.pass, logits);
+        let order = choose_confident(&picks, self.threshold);
+        self.setting.write_picks(canvas, (&question.places, &picks), &order, None);
         self.pass += 1;
     }
 }

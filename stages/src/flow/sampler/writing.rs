@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::method::{Method, Question, Setting, start_block};
-use super::{Ask, Canvas, LogitFilter, Onlooker, Posterior, SharedSampler};
+use super::{Ask, Canvas, Guard, LogitFilter, Onlooker, Posterior, SharedSampler};
 
 /// A canvas being written.
 pub(crate) struct Writing {
@@ -26,10 +26,16 @@ pub(crate) struct Writing {
 
 impl Writing {
     /// A canvas before its first block. No two rows of a batch have the same number `row`.
-    pub(crate) fn new(row: u64, canvas: Canvas, blocks: Vec<Range<usize>>, shared: &SharedSampler) -> Self {
+    pub(crate) fn new(
+        row: u64,
+        canvas: Canvas,
+        blocks: Vec<Range<usize>>,
+        shared: &SharedSampler,
+        guard: Option<Guard>,
+    ) -> Self {
         let SharedSampler { sampler, rules, ends } = shared.clone();
         let filter = LogitFilter::new(&sampler, &rules);
-        let setting = Setting { sampler, rules, filter, ends };
+        let setting = Setting { sampler, rules, filter, ends, guard };
         let (editable, method, question) = (canvas.editable.clone(), None, None);
         let (next, settled, told, passes) = (0, 0, 0, 0);
         Self { row, setting, canvas, blocks, editable, method, next, settled, told, passes, question }

@@ -1,0 +1,279 @@
+//! Keeps an answer within a constraint, in whatever order its places are written.
+//!
+//! Before tokens are drawn, those are forbidden after which the open places could not be filled any more. The tokens that one pass
+//! draws for several places may exclude each other although each is allowed: they are written in their order, and one that those
+//! before it rule out is drawn again from what is left, or stays a mask. So the law of a text is that of the sampler with every draw
+//! restricted and renormalized at that moment: not the sampler's law given that the text matches.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use fmflow_constrain::{Reach, TokenConstraint};
+
+use super::method::Setting;
+use super::{Canvas, Pick, SamplerRules};
+use crate::rng::{RandomPurpose, derive_stream};
+
+/// A constraint on the answer of one canvas.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    constraint: Arc<TokenConstraint>,
+    /// The places of the answer.
+    answer: Range<usize>,
+    /// Whether the answer may stop at an end, or has to fill its places.
+    ends: bool,
+    /// What stands where nothing is written yet: the mask, and ids from the second on.
+    open: (u32, u32),
+}
+
+impl Guard {
+    pub(crate) fn new(
+        constraint: Arc<TokenConstraint>,
+        answer: Range<usize>,
+        ends: bool,
+        rules: &SamplerRules,
+    ) -> Self {
+        Self { constraint, answer, ends, open: (rules.mask, rules.used) }
+    }
+
+    /// Whether the open places of a canvas that holds `tokens` can be filled.
+    pub(crate) fn admits(&self, tokens: &[u32]) -> bool {
+        self.reach(tokens, self.answer.start).is_some()
+    }
+
+    fn is_open(&self, token: u32) -> bool {
+        token == self.open.0 || token >= self.open.1
+    }
+
+    fn reach(&self, tokens: &[u32], last: usize) -> Option<Reach> {
+        let token = |token: &u32| Some(*token).filter(|token| !self.is_open(*token));
+        let text: Vec<Option<u32>> = tokens[self.answer.clone()].iter().map(token).collect();
+        self.constraint.reach(&text, last - self.answer.start, self.ends)
+    }
+
+    /// Forbids in the logits of open places, flat [places, V], what would leave the rest without a filling.
+    fn restrict(&self, tokens: &[u32], places: &[usize], logits: &mut [f32]) {
+        let Some(last) = places.last() else { return };
+        let reach = self
+            .reach(tokens, *last)
+            .expect("what is written can be completed: nothing else was let through");
+        let width = logits.len() / places.len();
+        for (place, row) in places.iter().zip(logits.chunks_exact_mut(width)) {
+            if self.is_open(tokens[*place]) {
+                let allowed = self.constraint.allowed(&reach, *place - self.answer.start);
+                self.constraint.keep(&allowed, row);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "a constraint on places {:?}", self.answer)
+    }
+}
+
+impl Setting {
+    /// Forbids in the logits of places, in ascending order, flat [places, V], what the constraint does not allow there now.
+    pub(super) fn restrict(&self, canvas: &Canvas, places: &[usize], logits: &mut [f32]) {
+        if let Some(guard) = &self.guard {
+            guard.restrict(&canvas.tokens, places, logits);
+        }
+    }
+
+    /// Writes picks at their places in this order. Those that a constraint rules out after those before them stay masks; with
+    /// the number of the pass and its logits, flat [places, V], they are drawn again.
+    pub(super) fn write_picks(
+        &self,
+        canvas: &mut Canvas,
+        (places, picks): (&[usize], &[Pick]),
+        order: &[usize],
+        mut again: Option<(usize, &mut [f32])>,
+    ) {
+        let before: Vec<u32> = order.iter().map(|i| canvas.tokens[places[*i]]).collect();
+        order.iter().for_each(|i| canvas.tokens[places[*i]] = picks[*i].token);
+        // If all of them fit together, so do those that come first.
+        let Some(guard) = self.guard.as_ref().filter(|guard| !guard.admits(&canvas.tokens)) else { return };
+        order.iter().zip(&before).for_each(|(i, token)| canvas.tokens[places[*i]] = *token);
+        let at = [canvas.number, again.as_ref().map_or(0, |(pass, _)| *pass as u64), 3];
+        let mut random = derive_stream(self.rules.seed, RandomPurpose::Sample, at);
+        for (i, before) in order.iter().zip(before) {
+            let place = places[*i];
+            canvas.tokens[place] = picks[*i].token;
+            if guard.admits(&canvas.tokens) {
+                continue;
+            }
+            canvas.tokens[place] = before;
+            if let Some((_, logits)) = &mut again {
+                let width = logits.len() / places.len();
+                let row = &mut logits[i * width..][..width];
+                guard.restrict(&canvas.tokens, &[place], row);
+                canvas.tokens[place] = self.filter.pick_token(row, &mut random);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use fmflow_constrain::{Constraint, ConstraintSource};
+    use fmflow_engine::pipeline::config::train::Scheduler;
+    use fmflow_engine::pipeline::config::{Certainty, FilterOrder, Sampler, SamplerCache, SamplerKind};
+
+    use super::super::{Ask, LogitFilter, Nobody, Posterior, SharedSampler, Writing, write_all};
+    use super::*;
+    use crate::flow::kernel::EulerKernel;
+
+    /// a, b, ab, the end; then the mask and what is not written yet.
+    const WORDS: [&str; 3] = ["a", "b", "ab"];
+    const END: u32 = 3;
+    const MASK: u32 = 4;
+
+    /// Logits that depend on the place and on what the canvas holds.
+    struct Moody;
+
+    impl Posterior for Moody {
+        type Error = Infallible;
+
+        fn logits(&mut self, asks: &[Ask<'_>]) -> Result<Vec<f32>, Infallible> {
+            let row = |ask: &Ask<'_>, place: usize| -> Vec<f32> {
+                let seen: u32 = ask.canvas.tokens.iter().map(|token| token % 7).sum();
+                (0..5).map(|id| ((seen + 3 * id + 5 * place as u32) % 11) as f32 / 4.0).collect()
+            };
+            Ok(asks
+                .iter()
+                .flat_map(|ask| ask.places.iter().flat_map(move |place| row(ask, *place)))
+                .collect())
+        }
+    }
+
+    fn sampler(kind: SamplerKind) -> Sampler {
+        Sampler {
+            name: "test".into(),
+            kind,
+            temperature: 1.0,
+            top_k: None,
+            top_p: None,
+            order: FilterOrder::TopKFirst,
+            block: None,
+            repetition_penalty: 1.0,
+            cache: SamplerCache::None,
+            constraint: None,
+        }
+    }
+
+    fn rules(seed: u64) -> SamplerRules {
+        let scheduler = Scheduler::Polynomial { exponent: 1.0 };
+        SamplerRules { mask: MASK, used: 5, scheduler, mask_share: 1.0, kernel: EulerKernel::Exact, seed }
+    }
+
+    fn tokens(pattern: &str) -> Arc<TokenConstraint> {
+        let constraint = Constraint::new(ConstraintSource::Regex(pattern.to_owned())).unwrap();
+        let vocabulary: Vec<Option<Vec<u8>>> =
+            WORDS.iter().map(|word| Some(word.as_bytes().to_vec())).chain([None, None]).collect();
+        Arc::new(TokenConstraint::new(constraint.automaton().clone(), &vocabulary, &[END]).unwrap())
+    }
+
+    /// What a sampler writes behind one given token, in blocks.
+    fn write(
+        kind: SamplerKind,
+        pattern: &str,
+        (length, block, ends): (usize, usize, bool),
+        seed: u64,
+    ) -> Vec<u32> {
+        let left_to_right = matches!(kind, SamplerKind::Autoregressive | SamplerKind::Speculative { .. });
+        let open = if left_to_right { u32::MAX } else { MASK };
+        let mut canvas =
+            Canvas { tokens: vec![open; length + 1], editable: vec![true; length + 1], number: seed };
+        (canvas.tokens[0], canvas.editable[0]) = (0, false);
+        let blocks =
+            (1..=length).step_by(block).map(|start| start..(start + block).min(length + 1)).collect();
+        let blocks = if left_to_right { vec![1..length + 1] } else { blocks };
+        let ends_of_blocks = if ends { vec![END] } else { Vec::new() };
+        let shared = SharedSampler {
+            sampler: Arc::new(sampler(kind)),
+            rules: rules(seed),
+            ends: ends_of_blocks.into(),
+        };
+        let guard = Guard::new(tokens(pattern), 1..length + 1, ends, &rules(seed));
+        assert!(guard.admits(&canvas.tokens), "{pattern} {length}");
+        let mut writings = vec![Writing::new(seed, canvas, blocks, &shared, Some(guard))];
+        write_all(&mut writings, &mut Moody, &mut Nobody).unwrap();
+        writings[0].canvas().tokens[1..].to_vec()
+    }
+
+    fn methods() -> Vec<SamplerKind> {
+        let revealing = [Certainty::Confidence, Certainty::Entropy, Certainty::Margin];
+        let revealing =
+            revealing.into_iter().flat_map(|by| [1, 2, 50].map(|passes| SamplerKind::Reveal { passes, by }));
+        let others = [
+            SamplerKind::Threshold { threshold: 0.1 },
+            SamplerKind::Threshold { threshold: 0.999 },
+            SamplerKind::EntropyBound { bound: 0.0 },
+            SamplerKind::EntropyBound { bound: 9.0 },
+            SamplerKind::Edit { threshold: 0.3, revise: 0.4 },
+            SamplerKind::Autoregressive,
+            SamplerKind::Speculative { stride: 3 },
+        ];
+        revealing.chain(others).collect()
+    }
+
+    #[test]
+    fn every_method_keeps_to_the_constraint_whatever_is_drawn() {
+        for pattern in ["(?:ab|bbb)+", "a{2,5}b?", "(?:aa|bb|abab)*", "[ab]{4,7}a", "b(?:ab){2}"] {
+            let whole = Constraint::new(ConstraintSource::Regex(pattern.to_owned())).unwrap();
+            for (kind, (block, seed)) in methods()
+                .iter()
+                .flat_map(|kind| [2, 6].map(|block| (*kind, block)))
+                .flat_map(|(kind, block)| (0..20).map(move |seed| (kind, (block, seed))))
+            {
+                for ends in [false, true] {
+                    let length = if ends { 6 } else { 4 };
+                    let found = write(kind, pattern, (length, block, ends), seed);
+                    let stop = found.iter().position(|token| *token == END).unwrap_or(length);
+                    let said: String = found[..stop].iter().map(|token| WORDS[*token as usize]).collect();
+                    assert!(
+                        whole.automaton().accepts(said.as_bytes()) && (ends || stop == length),
+                        "{kind:?} {pattern} {block} {seed}: {found:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Two places that only fit together in two ways, drawn in one pass: the law of each is restricted by what was drawn before it.
+    #[test]
+    fn tokens_of_one_pass_that_exclude_each_other_are_drawn_again_by_the_law_that_is_left() {
+        let (n, mut counts) = (20_000, [0_usize; 2]);
+        for seed in 0..n {
+            let found = write(
+                SamplerKind::Reveal { passes: 1, by: Certainty::Confidence },
+                "aa|bb",
+                (2, 2, false),
+                seed,
+            );
+            assert!(found == [0, 0] || found == [1, 1], "{found:?}");
+            counts[found[0] as usize] += 1;
+        }
+        // The confidences of both draws decide which place is first: p_i(v) is larger first, so both orders count.
+        let filter = LogitFilter::new(&sampler(SamplerKind::Autoregressive), &rules(0));
+        let canvas = Canvas { tokens: vec![0, MASK, MASK], editable: vec![false, true, true], number: 0 };
+        let logits =
+            Moody.logits(&[Ask { canvas: &canvas, row: 0, places: &[1, 2], t: 0.0, settled: 0 }]).unwrap();
+        let law = |row: &[f32]| {
+            let p = filter.probabilities(row);
+            [p[0] / (p[0] + p[1]), p[1] / (p[0] + p[1])]
+        };
+        let (first, second) = (law(&logits[..5]), law(&logits[5..]));
+        let mut expected = 0.0;
+        for (a, b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let winner = if first[a] >= second[b] { a } else { b };
+            expected += if winner == 0 { first[a] * second[b] } else { 0.0 };
+        }
+        let deviation = (n as f64 * expected * (1.0 - expected)).sqrt();
+        assert!((counts[0] as f64 - n as f64 * expected).abs() <= 5.0 * deviation, "{counts:?} {expected}");
+    }
+}

@@ -2,13 +2,16 @@
 
     cargo build --release --locked
     pip install torch transformers numpy
-    python3 benches/peer.py target/release/fmflow [--shape quickstart|larger|wide] [--rounds 3] [--kinds ar,masked,block]
+    python3 benches/peer.py target/release/fmflow [--shape quickstart|larger|wide] [--rounds 3] [--kinds ar,masked,block] [--bf16]
 
 Both sides train the same shapes on rows of the same length in float32, with AdamW and clipping: autoregressive (every next token),
 masked flow (bidirectional), and block diffusion over [x_t, x_0] (blocks of 32). PyTorch gathers the positions that count before its
 head. A token is a position of a row of text; a figure is the median of the updates after the first ones, a ratio the median over
 rounds of tokens/s of fmflow divided by PyTorch's in the same round. Processor seconds are those of the whole process for one update;
 fmflow's are the difference of two runs, divided by the difference of their updates.
+
+With --bf16 fmflow trains with `precision compute="bf16"` and PyTorch under autocast to bf16, with f32 weights on both sides; fmflow in f32 is
+one more peer.
 """
 
 import argparse
@@ -47,6 +50,7 @@ path "masked" source="mask" scheduler="linear"
 recipe "common" {{
     data rows="text" mixture="prose"
     batch rows={rows} per-device={per}
+    precision compute="{compute}"
     learning-rate peak=1e-3 final=1e-4 warmup=2 shape="cosine"
     checkpoint every=1_000 keep=1
     validate every=1_000 rows=1 times=1
@@ -79,8 +83,9 @@ def write_text(folder, words=400_000):
 class Fmflow:
     """The program in a folder of its own. Each run has a seed of its own, so that no artifact of an earlier one is reused."""
 
-    def __init__(self, program, shape):
+    def __init__(self, program, shape, bf16):
         self.program, self.shape, self.seed = program, shape, 0
+        self.compute = "bf16" if bf16 else "f32"
         self.home = tempfile.TemporaryDirectory()
         self.folder = Path(self.home.name)
         write_text(self.folder)
@@ -88,7 +93,7 @@ class Fmflow:
     def run(self, *words):
         return subprocess.run([self.program, *words], cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
-    def rates(self, kind):
+    def rates(self, kind, _updates=None):
         """Tokens per second, and processor seconds of an update."""
         short, _ = self.train(kind, 2)
         long, metrics = self.train(kind, self.shape["updates"])
@@ -99,7 +104,7 @@ class Fmflow:
     def train(self, kind, updates):
         """Processor seconds of a training, and its metrics."""
         self.seed += 1
-        settings = self.shape | {"updates": updates, "seed": self.seed, "block": BLOCK}
+        settings = self.shape | {"updates": updates, "seed": self.seed, "block": BLOCK, "compute": self.compute}
         (self.folder / "p.kdl").write_text(PIPELINE.format(**settings))
         self.run("run", "p.kdl", "--until", "tiny" if kind == "ar" else "flow")
         before = children_seconds()
@@ -115,8 +120,8 @@ def children_seconds():
 class PyTorch:
     """The same updates by transformers' Qwen3."""
 
-    def __init__(self, shape, compiled):
-        self.shape, self.length, self.mask = shape, shape["length"], shape["vocabulary"] - 1
+    def __init__(self, shape, compiled, bf16):
+        self.shape, self.length, self.mask, self.bf16 = shape, shape["length"], shape["vocabulary"] - 1, bf16
         torch.manual_seed(1)
         config = Qwen3Config(
             vocab_size=shape["vocabulary"], hidden_size=shape["hidden"], intermediate_size=shape["feed"], head_dim=shape["dim"],
@@ -143,7 +148,9 @@ class PyTorch:
         rows = torch.randint(0, self.mask, (self.shape["rows"], self.length))
         self.optimizer.zero_grad()
         for part in rows.split(self.shape["per"]):
-            (self.loss(part, kind) / rows.numel()).backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+                loss = self.loss(part, kind)
+            (loss / rows.numel()).backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
 
@@ -178,10 +185,12 @@ class PyTorch:
         return found.last_hidden_state[:, : self.length]
 
 
-def compare(name, kinds, rounds, program):
+def compare(name, kinds, rounds, program, bf16):
     shape = SHAPES[name]
-    ours = Fmflow(program, shape)
-    peers = {"eager": PyTorch(shape, False), "compile": PyTorch(shape, True)}
+    ours = Fmflow(program, shape, bf16)
+    peers = {"eager": PyTorch(shape, False, bf16), "compile": PyTorch(shape, True, bf16)}
+    if bf16:
+        peers["fmflow f32"] = Fmflow(program, shape, False)
     for kind in kinds:
         peers["compile"].rates(kind, SKIP + 1)
         found = [(ours.rates(kind), {peer: net.rates(kind) for peer, net in peers.items()}) for _ in range(rounds)]
@@ -200,10 +209,11 @@ def main():
     words.add_argument("--shape", default=",".join(SHAPES))
     words.add_argument("--kinds", default="ar,masked,block")
     words.add_argument("--rounds", type=int, default=3)
+    words.add_argument("--bf16", action="store_true")
     given = words.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for name in given.shape.split(","):
-        compare(name, given.kinds.split(","), given.rounds, str(Path(given.program).resolve()))
+        compare(name, given.kinds.split(","), given.rounds, str(Path(given.program).resolve()), given.bf16)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 //! Every result is defined by a fixed sequence of IEEE operations: products are fused multiply-adds in the order of the
 //! index that is summed, sums of rows use [`vector::LANES`] lanes whatever the width of a register, and tiles lie at
 //! multiples of a constant. So a result depends neither on the number of threads, nor on the instruction set, nor on other
-//! rows of the batch.
+//! rows of the batch. Only products of factors in bf16 have another sequence on processors with AVX512-BF16 (`product`).
 
 pub(crate) mod adamw;
 pub(crate) mod attention;

@@ -5,7 +5,7 @@ use burn_tensor::{DType, Tensor};
 /// The format to which products round their factors. Sums, and everything that is no product, are f32.
 ///
 /// A product of two bf16 numbers is exact in f32, so rounding the factors and computing in f32 gives what bf16 arithmetic with
-/// sums in f32 gives.
+/// sums in f32 gives, apart from the order of sums and from denormal numbers, which instructions for bf16 take for 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Factors are used as they are.

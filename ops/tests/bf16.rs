@@ -1,5 +1,7 @@
 //! Operations that round their factors to bf16, against the same operations in f32 on factors that were rounded before: bit by bit,
 //! values and gradients.
+//!
+//! Instructions for bf16 add the second of two neighboring summands first. With neighbors exchanged, f32 does the same.
 #![cfg(feature = "cpu")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -13,20 +15,36 @@ use proptest::prelude::*;
 /// The values of an operation and the gradients of its inputs.
 type Found = Vec<Vec<f64>>;
 
-/// Runs `f` in bf16 on the inputs, and in f32 on rounded inputs; the gradient of the output is rounded in the same way.
+/// Runs `f` in bf16 on the inputs, and in f32 on rounded inputs in another order, which is undone in what it yields; the gradient
+/// of the output is rounded in the same way.
 fn run_both<const D: usize, const N: usize>(
     inputs: [Tensor<D>; N],
+    order: fn(Tensor<D>) -> Tensor<D>,
     f: impl Fn([Tensor<D>; N], Precision) -> Tensor<D>,
 ) -> [Found; 2] {
-    let run = |before: Precision, within: Precision| {
-        let inputs = inputs.clone().map(|x| before.round(x).autodiff().require_grad());
+    let run = |before: Precision, order: fn(Tensor<D>) -> Tensor<D>, within: Precision| {
+        let inputs = inputs.clone().map(|x| order(before.round(x)).autodiff().require_grad());
         let y = f(inputs.clone(), within);
-        let upstream = before.round(noise(y.dims(), 99, &Device::flex())).autodiff();
+        let upstream = order(before.round(noise(y.dims(), 99, &Device::flex()))).autodiff();
         let grads = (y.clone() * upstream).sum().backward();
-        let gradients = inputs.map(|x| values(x.grad(&grads).unwrap().autodiff()));
-        [values(y)].into_iter().chain(gradients).collect()
+        let gradients = inputs.map(|x| x.grad(&grads).unwrap());
+        [y.inner()].into_iter().chain(gradients).map(|x| values(order(x).autodiff())).collect()
     };
-    [run(Precision::F32, Precision::Bf16), run(Precision::Bf16, Precision::F32)]
+    [run(Precision::F32, |x| x, Precision::Bf16), run(Precision::Bf16, order, Precision::F32)]
+}
+
+/// Exchanges neighbors in both dimensions, if this processor has instructions for bf16.
+fn exchange_neighbors(x: Tensor<2>) -> Tensor<2> {
+    let [bf16, f32] = [Precision::Bf16, Precision::F32].map(fmflow_ops::name_processor_class);
+    if bf16 == f32 {
+        return x;
+    }
+    let exchanged = |n: usize| {
+        let neighbors = (0..n as i32).map(|i| if (i ^ 1) < n as i32 { i ^ 1 } else { i });
+        Tensor::<1, Int>::from_data(TensorData::new(neighbors.collect(), [n]), &Device::flex())
+    };
+    let [rows, columns] = x.dims();
+    x.select(0, exchanged(rows)).select(1, exchanged(columns))
 }
 
 /// The largest difference, relative to the largest value.
@@ -45,7 +63,7 @@ proptest! {
     fn products_read_rounded_factors(rows in 1_usize..130, from in 1_usize..600, to in 1_usize..90, seed in 1_u64..1000) {
         let device = Device::flex();
         let inputs = [noise([rows, from], seed, &device), noise([to, from], seed + 1, &device)];
-        let [found, expected] = run_both(inputs.clone(), |[x, w], precision| fmflow_ops::linear(x, w, precision));
+        let [found, expected] = run_both(inputs.clone(), exchange_neighbors, |[x, w], precision| fmflow_ops::linear(x, w, precision));
         prop_assert_eq!(&found, &expected);
         // Otherwise rounding nothing at all would pass.
         let [x, w] = inputs;
@@ -57,7 +75,7 @@ proptest! {
         let (h, device) = (2 * half, Device::flex());
         let visible = intervals(b, l, seed);
         let inputs = [0, 1, 2].map(|salt| noise([b, l, shared, h], seed + salt, &device));
-        let [found, expected] = run_both(inputs, |[q, k, v], precision| {
+        let [found, expected] = run_both(inputs, |x| x, |[q, k, v], precision| {
             fmflow_ops::attention(q, k, v, visible.clone(), precision)
         });
         prop_assert_eq!(found, expected);
@@ -77,7 +95,9 @@ proptest! {
         let LossGradients { losses, hidden: dx, head: dw } =
             fmflow_ops::differentiate_losses(hidden.clone(), head.clone(), terms.clone(), Precision::Bf16);
         let (hidden, head) = (round(hidden), round(head));
-        let multiply = |a: Tensor<2>, b: Tensor<2>| fmflow_ops::linear(a, b, Precision::F32);
+        let multiply = |a: Tensor<2>, b: Tensor<2>| {
+            exchange_neighbors(fmflow_ops::linear(exchange_neighbors(a), exchange_neighbors(b), Precision::F32))
+        };
         let (same, gradient) = fmflow_ops::differentiate_logits(multiply(hidden.clone(), head.clone()), terms.clone());
         let gradient = round(gradient);
         prop_assert_eq!(values(losses.cross_entropy.clone()), values(same.cross_entropy));

@@ -8,6 +8,7 @@ use fmflow_engine::run::execute::{Execute, Job};
 use fmflow_engine::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
 use fmflow_engine::run::text::TextModel;
 use fmflow_engine::store::Summary;
+use fmflow_ops::Precision;
 use indexmap::IndexMap;
 use serde_json::Value;
 
@@ -30,11 +31,15 @@ impl Execute for LocalExecutor {
         crate::device::open_device(name).map(drop).map_err(|error| error.to_string())
     }
 
-    fn describe_arithmetic(&self, device: &str) -> IndexMap<String, Value> {
+    fn describe_arithmetic(&self, device: &str, config: &StageConfig) -> IndexMap<String, Value> {
         let mut facts: IndexMap<String, Value> =
             [("device".into(), device.into()), ("operations".into(), fmflow_ops::REVISION.into())].into();
         if device == "cpu" {
-            facts.insert("processor".into(), fmflow_ops::name_processor_class().into());
+            let compute = match config {
+                StageConfig::Train(config) => train::setup::find_precision(config),
+                _ => Precision::F32,
+            };
+            facts.insert("processor".into(), fmflow_ops::name_processor_class(compute).into());
         }
         facts
     }

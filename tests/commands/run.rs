@@ -380,11 +380,37 @@ fn a_result_says_which_arithmetic_made_it() {
     };
     let ar = facts("ar");
     assert_eq!((&ar["device"], ar["operations"].is_u64()), (&"cpu".into(), true), "{ar}");
-    assert!(ar["processor"].as_str().is_some_and(|class| !class.is_empty()), "{ar}");
+    let class = ar["processor"].as_str().unwrap().to_owned();
+    assert!(!class.is_empty() && !class.contains("bf16"), "{ar}");
     assert_eq!(facts("bpe"), serde_json::json!({}), "a tokenizer multiplies nothing");
     let why = project.fmflow(&["why", "tiny.kdl", "ar", "--json"]).ok().stdout;
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&why).unwrap()["arithmetic"],
         serde_json::Value::Null
     );
+}
+
+/// Instructions for bf16 add in another order, so they make a class of their own; f32 does not know them.
+#[test]
+fn a_bf16_training_names_the_instructions_of_its_products() {
+    let project = Project::tiny();
+    project.edit(
+        "tiny.kdl",
+        "    attention \"causal\"",
+        "    attention \"causal\"\n    precision compute=\"bf16\"",
+    );
+    project.edit("tiny.kdl", "    steps 40", "    steps 2");
+    project.fmflow(&["run", "tiny.kdl", "--until", "flow"]).ok();
+    let class = |stage: &str| {
+        let shown = project.fmflow(&["show", "tiny.kdl", stage, "--json"]).ok().stdout;
+        let shown = serde_json::from_str::<serde_json::Value>(&shown).unwrap();
+        shown["manifest"]["facts"]["processor"].as_str().unwrap().to_owned()
+    };
+    #[cfg(target_arch = "x86_64")]
+    let has = is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has = false;
+    assert_eq!(class("ar"), class("flow") + if has { " with avx512_bf16" } else { "" });
+    let why = project.fmflow(&["why", "tiny.kdl", "ar"]).ok().stdout;
+    assert!(!why.contains("made with"), "it was made here: {why}");
 }

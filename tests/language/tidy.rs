@@ -302,8 +302,18 @@ const GRADE_FLOORS: &[&str] = &[
     "grading",
     "score",
 ];
-const OPS_FLOORS: &[&str] =
-    &["loss", "adamw", "intervals", "kernels", "reference", "extension", "flex", "cube", "training"];
+const OPS_FLOORS: &[&str] = &[
+    "loss",
+    "adamw",
+    "intervals",
+    "kernels",
+    "arithmetic",
+    "reference",
+    "extension",
+    "flex",
+    "cube",
+    "training",
+];
 const SERVE_FLOORS: &[&str] = &[
     "limits",
     "fault",

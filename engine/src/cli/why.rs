@@ -76,8 +76,9 @@ pub(super) fn run_why(arguments: &WhyArguments, context: &CommandContext<'_>) ->
         return report_answers(&answers, arguments, context);
     };
     let mut answer = answer_for(plan.planned(stage.id))?;
-    answer.arithmetic =
-        past.as_ref().and_then(|past| compare_arithmetic(&past.listing, answer.planned, context));
+    let compare =
+        |past: &PastRuns<'_>| compare_arithmetic(&past.listing, answer.planned, &stage.config, context);
+    answer.arithmetic = past.as_ref().and_then(compare);
     match (arguments.vs, &answer.why, arguments.json) {
         (Some(run), None, _) => Err(Error::usage(format!("run {run} had no stage `{}`", stage.name), RUNS)),
         (.., true) => context.output.json(&answer.json(arguments)),

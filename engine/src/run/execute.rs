@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::Failure;
 use crate::hub::online::{Secret, StorageKeys};
+use crate::pipeline::config::StageConfig;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
@@ -23,9 +24,9 @@ pub trait Execute: Sync {
     /// A sentence for the user that says why not.
     fn check_device(&self, name: &str) -> Result<(), String>;
 
-    /// What decides the last bits of a result on a device beside the fingerprint, as facts for manifests. Nothing for an
+    /// What decides the last bits of a stage's result on a device beside the fingerprint, as facts for manifests. Nothing for an
     /// executor that computes nothing.
-    fn describe_arithmetic(&self, _device: &str) -> IndexMap<String, Value> {
+    fn describe_arithmetic(&self, _device: &str, _config: &StageConfig) -> IndexMap<String, Value> {
         IndexMap::new()
     }
 

@@ -155,7 +155,9 @@ fn describe_arithmetic(runner: &Runner<'_>, stage: &Stage) -> Facts {
             | StageConfig::Generate(_)
     );
     let found = runner.execute.filter(|_| multiplies);
-    found.map(|execute| execute.describe_arithmetic(&runner.options.device)).unwrap_or_default()
+    found
+        .map(|execute| execute.describe_arithmetic(&runner.options.device, &stage.config))
+        .unwrap_or_default()
 }
 
 fn execute_job(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summary, Failure> {

@@ -2,13 +2,22 @@
 //!
 //! Element (i, j) of a b is a sum of chains: the chain of fused multiply-adds over the first [`CHAIN`] products, plus that
 //! over the next ones, and so on. Nothing else enters, so the element does not depend on how the work is divided.
+//!
+//! Factors that are rounded to bf16 are multiplied by instructions for pairs of bf16 numbers where the processor has them
+//! (`pairs`): the same chains, in which each pair of summands is added second one first.
 
 mod packed;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
 
 pub(crate) use packed::{PackedMatrix, multiply_packed};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use pairs::find_bf16_instructions;
 
 use super::panels::{View, multiply_panels, pack};
 use super::tasks;
+#[cfg(target_arch = "x86_64")]
+use crate::Precision;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Products in one chain. A panel of this depth stays in the nearest cache.
@@ -38,6 +47,12 @@ pub(crate) fn multiply(arch: Arch, a: View, b: View, out: &mut [f32]) {
 ///
 /// Adding products over the next [`CHAIN`] summands, again and again, yields every bit of the product over all of them.
 pub(crate) fn multiply_onto(arch: Arch, a: View, b: View, out: &mut [f32], add: bool) {
+    #[cfg(target_arch = "x86_64")]
+    if a.precision == Precision::Bf16
+        && let Some(b) = pairs::PairedMatrix::new(arch, b)
+    {
+        return b.multiply_onto(a, out, add);
+    }
     let right = pack_right(arch, b);
     let (columns, rows) = (b.columns, count_task_rows(a.rows));
     let cost = (a.rows * columns).saturating_mul(a.columns) / 16;

@@ -251,7 +251,8 @@ impl<'a> TrainingSetup<'a> {
     }
 }
 
-fn find_precision(config: &TrainConfig) -> Precision {
+/// The precision of the products of a training.
+pub(crate) fn find_precision(config: &TrainConfig) -> Precision {
     match config.compute {
         ComputeFormat::F32 => Precision::F32,
         ComputeFormat::Bf16 => Precision::Bf16,

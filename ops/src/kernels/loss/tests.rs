@@ -1,6 +1,7 @@
 //! The loss and its gradients against their definition.
 
 use super::*;
+use crate::Precision;
 use crate::kernels::vector::tests::find_instruction_sets;
 
 fn noise(count: usize, step: usize) -> Vec<f32> {
@@ -10,6 +11,7 @@ fn noise(count: usize, step: usize) -> Vec<f32> {
 /// n positions, V tokens, D values in a hidden state.
 struct Case {
     shape: [usize; 3],
+    precision: Precision,
     hidden: Vec<f32>,
     head: Vec<f32>,
     targets: Vec<u32>,
@@ -22,6 +24,7 @@ impl Case {
         let token = |step: usize| (0..n).map(|i| (i * step % v) as u32).collect();
         Self {
             shape: [n, v, d],
+            precision: Precision::F32,
             hidden: noise(n * d, 37),
             head: noise(v * d, 91),
             targets: token(7),
@@ -36,8 +39,9 @@ impl Case {
     }
 
     fn views(&self) -> (View<'_>, View<'_>) {
-        let [n, v, d] = self.shape;
-        (View::new(&self.hidden, n, d, d), View::new(&self.head, v, d, d))
+        let ([n, v, d], precision) = (self.shape, self.precision);
+        let [hidden, head] = [View::new(&self.hidden, n, d, d), View::new(&self.head, v, d, d)];
+        (hidden.rounded(precision), head.rounded(precision))
     }
 
     fn differentiate(&self, arch: Arch) -> LossDerivatives {
@@ -94,8 +98,8 @@ fn values_and_gradients_are_those_of_the_definition() {
 }
 
 #[test]
-fn every_instruction_set_yields_the_same_bits() {
-    let case = Case::new(CHAIN + 40, 700, 33);
+fn threads_change_no_bit_and_in_f32_neither_does_the_instruction_set() {
+    let mut case = Case::new(CHAIN + 40, 700, 33);
     let bits = |found: &LossDerivatives| {
         let parts = [&found.losses.cross_entropy, &found.losses.probability, &found.hidden, &found.head];
         parts.map(|values| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
@@ -105,20 +109,27 @@ fn every_instruction_set_yields_the_same_bits() {
         assert!(bits(&tasks::serially(|| case.differentiate(arch))) == expected, "{arch:?}");
         assert!(bits(&case.differentiate(arch)) == expected, "{arch:?}, all cores");
     }
+    case.precision = Precision::Bf16;
+    for arch in find_instruction_sets() {
+        let alone = bits(&tasks::serially(|| case.differentiate(arch)));
+        assert!(bits(&case.differentiate(arch)) == alone, "bf16, {arch:?}, all cores");
+    }
 }
 
 #[test]
 fn a_position_depends_on_no_other() {
     let [n, v, d] = [CHAIN + 3, 50, 8];
-    let case = Case::new(n, v, d);
-    let whole = case.differentiate(Arch::new());
-    for at in [0, 17, CHAIN, n - 1] {
-        let (hidden, head) = case.views();
-        let own = View { values: &hidden.values[at * d..(at + 1) * d], rows: 1, ..hidden };
-        let found = differentiate(Arch::new(), own, head, case.terms().take(at, 1), true);
-        assert_eq!(found.losses.cross_entropy[0], whole.losses.cross_entropy[at]);
-        assert_eq!(found.losses.probability[0], whole.losses.probability[at]);
-        assert_eq!(found.hidden, whole.hidden[at * d..(at + 1) * d]);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let case = Case { precision, ..Case::new(n, v, d) };
+        let whole = case.differentiate(Arch::new());
+        for at in [0, 17, CHAIN, n - 1] {
+            let (hidden, head) = case.views();
+            let own = View { values: &hidden.values[at * d..(at + 1) * d], rows: 1, ..hidden };
+            let found = differentiate(Arch::new(), own, head, case.terms().take(at, 1), true);
+            assert_eq!(found.losses.cross_entropy[0], whole.losses.cross_entropy[at]);
+            assert_eq!(found.losses.probability[0], whole.losses.probability[at]);
+            assert_eq!(found.hidden, whole.hidden[at * d..(at + 1) * d]);
+        }
     }
 }
 

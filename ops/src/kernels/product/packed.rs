@@ -12,10 +12,28 @@ use crate::kernels::tasks;
 /// Up to this many rows, tasks divide the columns of the result, and panels are as high as the rows are many.
 const FEW: usize = 32;
 
+/// The panels of a right factor.
+#[derive(Debug)]
+enum Panels {
+    Values(Vec<f32>),
+    #[cfg(target_arch = "x86_64")]
+    Pairs(super::pairs::PairedMatrix),
+}
+
+impl Panels {
+    fn new(arch: Arch, b: View) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(pairs) = super::pairs::PairedMatrix::new(arch, b) {
+            return Self::Pairs(pairs);
+        }
+        Self::Values(pack_right(arch, b))
+    }
+}
+
 /// A right factor [k, n], packed.
 #[derive(Debug)]
 pub(crate) struct PackedMatrix {
-    data: Vec<f32>,
+    data: Panels,
     depth: usize,
     columns: usize,
     precision: Precision,
@@ -24,7 +42,7 @@ pub(crate) struct PackedMatrix {
 impl PackedMatrix {
     /// Packs `b` [k, n].
     pub(crate) fn new(arch: Arch, b: View) -> Self {
-        Self { data: pack_right(arch, b), depth: b.rows, columns: b.columns, precision: b.precision }
+        Self { data: Panels::new(arch, b), depth: b.rows, columns: b.columns, precision: b.precision }
     }
 
     /// n.
@@ -38,16 +56,21 @@ impl PackedMatrix {
     }
 }
 
-/// Computes a b with every bit of [`super::multiply`].
+/// Computes a b with every bit of [`super::multiply`]. Both factors have one precision.
 ///
 /// # Shapes
 /// `a`: [m, k], `b`: [k, n], `out`: [m, n], row-major.
 pub(crate) fn multiply_packed(arch: Arch, a: View, b: &PackedMatrix, out: &mut [f32]) {
+    let values = match &b.data {
+        Panels::Values(values) => values.as_slice(),
+        #[cfg(target_arch = "x86_64")]
+        Panels::Pairs(pairs) => return pairs.multiply_onto(a, out, false),
+    };
     let cost = (a.rows * b.columns).saturating_mul(a.columns) / 16;
     if a.rows > FEW {
         tasks::run(cost, out.chunks_mut(TASK_ROWS * b.columns).enumerate(), |(number, out)| {
             let (first, columns) = (number * TASK_ROWS, b.columns);
-            arch.dispatch(Rows { a, first, right: &b.data, columns, out, add: false });
+            arch.dispatch(Rows { a, first, right: values, columns, out, add: false });
         });
         return;
     }
@@ -58,14 +81,23 @@ pub(crate) fn multiply_packed(arch: Arch, a: View, b: &PackedMatrix, out: &mut [
         parts.iter_mut().zip(row.chunks_mut(width)).for_each(|(part, row)| part.push(row));
     }
     tasks::run(cost, parts.into_iter().enumerate(), |(number, out)| {
-        arch.dispatch(Columns { a, b, first: number * TASK_PANELS, out });
+        arch.dispatch(Columns {
+            a,
+            values,
+            depth: b.depth,
+            columns: b.columns,
+            first: number * TASK_PANELS,
+            out,
+        });
     });
 }
 
 /// Some columns of a product with few rows, from panel `first` on.
 struct Columns<'a> {
     a: View<'a>,
-    b: &'a PackedMatrix,
+    values: &'a [f32],
+    depth: usize,
+    columns: usize,
     first: usize,
     out: Vec<&'a mut [f32]>,
 }
@@ -87,13 +119,13 @@ impl Columns<'_> {
     #[inline(always)]
     fn multiply<S: Simd, const MR: usize>(mut self, simd: S) {
         let width = NV * S::F32_LANES;
-        let (panels, height) = (self.b.columns.div_ceil(width), self.a.rows.next_multiple_of(MR));
+        let (panels, height) = (self.columns.div_ceil(width), self.a.rows.next_multiple_of(MR));
         let mut buffer = vec![0.0; height * CHAIN.min(self.a.columns)];
-        for from in (0..self.b.depth).step_by(CHAIN) {
-            let depth = CHAIN.min(self.b.depth - from);
+        for from in (0..self.depth).step_by(CHAIN) {
+            let depth = CHAIN.min(self.depth - from);
             let left = &mut buffer[..height * depth];
             pack(self.a, 0, from, depth, MR, left);
-            let chain = &self.b.data[from * panels * width..][..depth * panels * width];
+            let chain = &self.values[from * panels * width..][..depth * panels * width];
             let own = chain.chunks_exact(depth * width).skip(self.first).take(TASK_PANELS);
             for (j, right) in own.enumerate() {
                 let right = S::as_simd_f32s(right).0;

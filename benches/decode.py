@@ -114,7 +114,7 @@ def main():
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for name in given.shape.split(","):
         ours = Fmflow(str(Path(given.program).resolve()), SHAPES[name])
-        theirs = Decoder(SHAPES[name], False)
+        theirs = Decoder(SHAPES[name], False, False)
         for kind, unit in (("autoregressive", "tok/s"), ("block", "passes/s")):
             for batch in (1, 16):
                 getattr(theirs, kind)(batch)

@@ -5,9 +5,9 @@
     python3 benches/products.py target/release/examples/products [--rounds 3]
 
 A forward pass is one product, a backward pass two. Weights and activations are f32 on both sides, so that bf16 includes their
-rounding, except in the last column, where PyTorch's tensors are bf16. A figure is the largest of all rounds in GFLOPS on all cores
-(time that passes) and on one (processor time). The last columns are ratios of processor time: fmflow's bf16 against its f32, against
-autocast and against bf16 tensors.
+rounding, except in the column where PyTorch's tensors are bf16. A figure is the largest of all rounds in GFLOPS, on all cores
+(shortest time that passes) and on one (mean processor time of a round). The last columns are ratios of the latter: fmflow's bf16
+against its f32, against autocast and against bf16 tensors.
 """
 
 import argparse
@@ -35,18 +35,19 @@ def measure_fmflow(program, repeats, found):
 
 
 def measure_torch(repeats, found):
+    cores = torch.get_num_threads()
     for shape in SHAPES:
         n, inside, out = map(int, shape.split(","))
         for name, (kind, autocast) in PEERS.items():
             x, weight = torch.randn(n, inside).to(kind), torch.randn(out, inside).to(kind)
-            for threads in (torch.get_num_threads(), 1):
-                before = torch.get_num_threads()
+            for threads, side in ((cores, 0), (1, 1)):
                 torch.set_num_threads(threads)
-                for _ in range(repeats):
-                    for step, used in run_torch(x, weight, autocast):
-                        pair = [used[0], float("inf")] if threads > 1 else [float("inf"), used[1]]
-                        keep(found, ("torch", shape, name, step), pair)
-                torch.set_num_threads(before)
+                times = [run_torch(x, weight, autocast) for _ in range(repeats)]
+                for step in ("forward", "backward"):
+                    used = [time[step][side] for time in times]
+                    pair = [min(used), float("inf")] if side == 0 else [float("inf"), sum(used) / repeats]
+                    keep(found, ("torch", shape, name, step), pair)
+    torch.set_num_threads(cores)
 
 
 def run_torch(x, weight, autocast):
@@ -55,12 +56,12 @@ def run_torch(x, weight, autocast):
         start = clocks()
         with torch.no_grad():
             linear(x, weight)
-        yield "forward", since(start)
+        forward = since(start)
         y = linear(x, weight)
     upstream = torch.ones_like(y)
     start = clocks()
     y.backward(upstream)
-    yield "backward", since(start)
+    return {"forward": forward, "backward": since(start)}
 
 
 def clocks():

@@ -1,4 +1,5 @@
-//! How fast products are on the CPU: a line of JSON for each shape, precision and pass, on all cores and on one.
+//! How fast products are on the CPU: a line of JSON for each shape, precision and pass, with the shortest time on all cores and the mean
+//! processor time on one.
 //!
 //! `products ROUNDS N,IN,OUT...`: a linear layer from IN to OUT values on N rows. `benches/products.py` runs it beside PyTorch.
 #![expect(clippy::print_stdout, reason = "lines of JSON are the result")]
@@ -22,7 +23,7 @@ fn main() {
     }
 }
 
-/// Prints the shortest times of a forward pass, which is one product, and of a backward pass, which is two.
+/// Prints the times of a forward pass, which is one product, and of a backward pass, which is two.
 fn measure(shape: &str, [n, from, to]: [usize; 3], precision: Precision, rounds: usize) {
     let (x, weight) = (noise([n, from], 1), noise([to, from], 2));
     let forward = || {
@@ -35,9 +36,11 @@ fn measure(shape: &str, [n, from, to]: [usize; 3], precision: Precision, rounds:
         time(|| y.backward())
     };
     for (pass, run) in [("forward", &forward as &dyn Fn() -> [Duration; 2]), ("backward", &backward)] {
-        let all = (0..rounds).map(|_| run()[0]).min().expect("a round");
-        let one = (0..rounds).map(|_| serially(run)[1]).min().expect("a round");
-        let [all, one] = [all, one].map(|time| time.as_secs_f64());
+        let shortest = (0..rounds).map(|_| run()[0]).min().expect("a round");
+        // Linux counts processor time in ticks of some milliseconds, so the sum has to be many of them.
+        let count = (0.5 / shortest.as_secs_f64()).ceil().max(rounds as f64) as u32;
+        let processor = serially(|| (0..count).map(|_| run()[1]).sum::<Duration>()) / count;
+        let [all, one] = [shortest, processor].map(|time| time.as_secs_f64());
         let precision = format!("{precision:?}").to_lowercase();
         println!(
             r#"{{"shape": "{shape}", "precision": "{precision}", "pass": "{pass}", "seconds": {all}, "processor_seconds": {one}}}"#

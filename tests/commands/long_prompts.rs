@@ -21,7 +21,7 @@ fn a_request_that_does_not_fit_is_refused_before_any_training() {
     let refused = refused
         .says("a request of `samples` takes 2")
         .says("and its answer 4, but the context of `tiny` is 128");
-    let refused = refused.says("tiny.kdl:68:12").says("write a shorter prompt, or ask for fewer new tokens");
+    let refused = refused.says("tiny.kdl:63:12").says("write a shorter prompt, or ask for fewer new tokens");
     assert!(!refused.stderr.contains("update "), "{}", refused.stderr);
     // Now the tokenizer is there, and nothing begins.
     let planned = project.fmflow(&["plan", "tiny.kdl"]).ok().says("`run` refuses this file:");

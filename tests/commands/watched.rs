@@ -5,14 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::common::{Project, Ran};
 use crate::run::wait_for_checkpoint;
+use crate::smoke::copy_folder;
 
 /// Keeps messages from the terminal.
 const ALONE: &str = "2> /dev/null";
@@ -58,16 +57,15 @@ fn assert_fits(project: &Project, arguments: &[&str]) {
 
 #[test]
 fn tables_fit_the_terminal() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let plans = Project::empty();
+    copy_folder(&plans, "pipelines");
+    copy_folder(&plans, "examples/quickstart");
     for name in ["full", "quickstart"] {
-        fs::copy(root.join(format!("pipelines/{name}.kdl")), plans.path().join(format!("{name}.kdl")))
-            .unwrap();
-        let columns =
-            [80, 100].map(|columns| on_terminal(&plans, columns, &["plan", &format!("{name}.kdl")], ALONE));
+        let file = format!("pipelines/{name}.kdl");
+        let columns = [80, 100].map(|columns| on_terminal(&plans, columns, &["plan", &file], ALONE));
         insta::assert_snapshot!(format!("plan-of-{name}-on-80-columns"), columns[0]);
         insta::assert_snapshot!(format!("plan-of-{name}-on-100-columns"), columns[1]);
-        assert_fits(&plans, &["plan", &format!("{name}.kdl")]);
+        assert_fits(&plans, &["plan", &file]);
     }
     let project = Project::tiny();
     project.fmflow(&["run", "tiny.kdl"]).ok();

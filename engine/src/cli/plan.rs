@@ -113,14 +113,14 @@ fn describe_long_prompts(
     plan: &Plan,
     store: Option<&Store>,
     context: &CommandContext<'_>,
-) -> Result<Vec<String>> {
-    let Some((store, execute)) = store.zip(context.execute) else { return Ok(vec![]) };
-    let found = find_long_prompts(pipeline, plan, store, execute)?;
+) -> Vec<String> {
+    let Some((store, execute)) = store.zip(context.execute) else { return vec![] };
+    let found = find_long_prompts(pipeline, plan, store, execute);
     let line = |finding: &Diagnostic| match finding.labels.first() {
         Some(label) => format!("{} at {}", finding.message, label.span),
         None => finding.message.clone(),
     };
-    Ok(found.iter().map(|(_, finding)| line(finding)).collect())
+    found.iter().map(|(_, finding)| line(finding)).collect()
 }
 
 pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) -> Result<()> {
@@ -135,7 +135,7 @@ pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) 
     plan.select(&pipeline, &selection)?;
     let asked =
         Consent::find(&pipeline, plan.running().into_iter().map(|planned| pipeline.stage(planned.id)))?;
-    let long = describe_long_prompts(&pipeline, &plan, store.as_ref(), context)?;
+    let long = describe_long_prompts(&pipeline, &plan, store.as_ref(), context);
     let times = match arguments.measured {
         true => Some(estimate_times(&pipeline, &plan, store.as_ref().map(|store| (store, &listing)))?),
         false => None,

@@ -1,18 +1,19 @@
 //! `fmflow run` and `resume`: run the stages of a pipeline.
 
+mod confirm;
 mod gate;
 mod outcome;
 mod smoke;
 mod unfinished;
 
-use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
+use self::confirm::confirm_lost_work;
 use self::gate::find_gate;
 use self::outcome::{end_run, list_next_commands, report_run};
 use self::unfinished::tell_unfinished_runs;
@@ -24,8 +25,7 @@ use crate::error::{Error, Result};
 use crate::plan::{Plan, Selection};
 use crate::run::{RunOptions, Runner, refuse_changes, refuse_unsupported, run_missing_stages};
 use crate::store::{Store, StoreLock};
-use crate::text::display::format_duration;
-use crate::text::escape::{escape_line, show_path};
+use crate::text::escape::show_path;
 use crate::text::read::display_path;
 
 /// Help for a store that cannot be written.
@@ -243,41 +243,6 @@ fn tell_note(lock: Result<StoreLock>, context: &CommandContext<'_>) -> Result<St
     lock
 }
 
-/// Tells of work that the run would not use; more than an hour of it has to be confirmed.
-fn confirm_lost_work(
-    plan: &Plan,
-    source: &PipelineArguments,
-    how: &ExecutionArguments,
-    context: &CommandContext<'_>,
-) -> Result<()> {
-    for (planned, work) in plan.unused() {
-        let lines = std::iter::once(work.describe_loss(&planned.key.name));
-        let lines = lines.chain(work.changes.iter().map(|change| format!("  {change}")));
-        lines.for_each(|line| context.output.message(&format!("note: {}\n", escape_line(&line))));
-    }
-    let Some(seconds) = plan.large_loss() else { return Ok(()) };
-    if how.yes || ask_on_terminal(context)? {
-        return Ok(());
-    }
-    let message = format!("this run does not use {} of work", format_duration(seconds));
-    let again = source.format_next_command("run", &how.format_confirmed_flags(), context);
-    Err(Error::usage(
-        message,
-        format!("undo the changes to go on with it, or start over all the same: {again}"),
-    ))
-}
-
-/// Asks whether to start over, if someone can answer.
-fn ask_on_terminal(context: &CommandContext<'_>) -> Result<bool> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(false);
-    }
-    context.output.message("start over? [y/N] ");
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(Error::io("read", Path::new("stdin")))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
 /// Keeps the error that a store cannot be written inside: what is cached can be shown all the same.
 fn keep_unwritable(lock: Result<StoreLock>) -> Result<Result<StoreLock>> {
     match lock {
@@ -301,6 +266,9 @@ fn is_unwritable(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -18,23 +18,22 @@ use crate::text::diagnostic::Diagnostic;
 /// Refuses a run whose requests do not fit, as far as their tokenizers are in the store.
 pub(super) fn refuse_long_prompts(runner: &Runner<'_>) -> Result<()> {
     let Some(execute) = runner.execute else { return Ok(()) };
-    let found = find_long_prompts(runner.pipeline, runner.plan, runner.store, execute)?;
+    let found = find_long_prompts(runner.pipeline, runner.plan, runner.store, execute);
     let Some((stage, _)) = found.first() else { return Ok(()) };
     let stage = stage.clone();
     let findings = found.into_iter().filter(|(other, _)| *other == stage).map(|(_, finding)| finding);
     Err(Error::Contradiction { findings: findings.collect(), stage })
 }
 
-/// Requests of the selected stages that do not fit, with the stages that ask, as far as their tokenizers are in the store.
-///
-/// # Errors
-/// If a tokenizer cannot be read.
+/// Requests of the selected stages that do not fit, with the stages that ask, as far as their tokenizers are in the store. What is wrong
+/// with a tokenizer that cannot be read is told by the first stage that opens it.
+#[must_use]
 pub(crate) fn find_long_prompts(
     pipeline: &Pipeline,
     plan: &Plan,
     store: &Store,
     execute: &dyn Execute,
-) -> Result<Vec<(String, Diagnostic)>> {
+) -> Vec<(String, Diagnostic)> {
     let asked: Vec<StageId> = plan.running().into_iter().map(|planned| planned.id).collect();
     let mut by_tokenizer: IndexMap<PathBuf, Vec<UncountedPrompt<'_>>> = IndexMap::new();
     for prompt in list_uncounted_prompts(&pipeline.stages) {
@@ -49,14 +48,11 @@ pub(crate) fn find_long_prompts(
     let mut found = Vec::new();
     for (folder, prompts) in by_tokenizer {
         let kinds: Vec<_> = prompts.iter().map(|prompt| prompt.prompt).collect();
-        let counts = execute.count_prompt_tokens(&folder, &kinds).map_err(|failure| {
-            let stage = pipeline.stage(prompts[0].tokenizer).name.clone();
-            Error::Stage { stage, failure }
-        })?;
+        let Ok(counts) = execute.count_prompt_tokens(&folder, &kinds) else { continue };
         for (prompt, tokens) in prompts.iter().zip(counts) {
             let finding = tokens.and_then(|tokens| judge_prompt(&pipeline.stages, prompt, tokens));
             found.extend(finding.map(|finding| (prompt.stage.name.clone(), finding)));
         }
     }
-    Ok(found)
+    found
 }

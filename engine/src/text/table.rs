@@ -146,9 +146,12 @@ fn is_path(word: &str) -> bool {
     width(word) > SHORT && word.contains('/') && !word.contains(' ')
 }
 
-/// Whether a cell may go on in the next line.
+/// Whether a cell may go on in the next line. A row of numbers may not.
 fn is_sentence(cell: &str) -> bool {
-    width(cell) > SHORT && cell.contains(' ')
+    let is_number = |word: &&str| word.starts_with(|letter: char| letter.is_ascii_digit());
+    let (numbers, words) =
+        (cell.split_whitespace().filter(is_number).count(), cell.split_whitespace().count());
+    width(cell) > SHORT && words > 1 && 2 * numbers <= words
 }
 
 /// The least columns of a word, which is not broken.

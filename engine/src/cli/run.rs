@@ -22,7 +22,7 @@ use super::store_place::{tell_finished_elsewhere, tell_store};
 use super::{CommandContext, plan, signals};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Selection};
+use crate::plan::Selection;
 use crate::run::{RunOptions, Runner, refuse_changes, refuse_unsupported, run_missing_stages};
 use crate::store::{Store, StoreLock};
 use crate::text::escape::show_path;

@@ -219,17 +219,39 @@ mod tests {
             &["flow", "missing", "upstream `ar` changed", ""],
         ]);
         let head = ["stage", "state", "result", "artifact"];
-        insta::assert_snapshot!(render_table_within(&head, &table, Some(80)), @r"
-        ");
-        insta::assert_snapshot!(render_table_within(&head, &table, Some(60)), @r"
-        ");
+        let wide = [
+            "stage  state     result                               artifact",
+            "ar     finished  loss 2.345, exact on held-out prose  .fmflow/…/ar-0123456789ab",
+            "flow   missing   upstream `ar` changed",
+        ];
+        assert_eq!(render_table_within(&head, &table, Some(80)).lines().collect::<Vec<_>>(), wide);
+        let narrow = [
+            "stage  state     result                 artifact",
+            "ar     finished  loss 2.345, exact on   …/ar-0123456789ab",
+            "                 held-out prose",
+            "flow   missing   upstream `ar` changed",
+        ];
+        assert_eq!(render_table_within(&head, &table, Some(60)).lines().collect::<Vec<_>>(), narrow);
     }
 
     #[test]
     fn a_table_of_many_numbers_becomes_several() {
         let table = rows(&[&["pretrain", "400000", "52.4G", "1.03G"], &["sft", "2000", "65.5M", "1.03G"]]);
-        insta::assert_snapshot!(render_table_within(&["training", "updates", "tokens", "FLOP/token"], &table, Some(30)), @r"
-        ");
+        let drawn = render_table_within(&["training", "updates", "tokens", "FLOP/token"], &table, Some(30));
+        let parts = [
+            "training  updates  tokens",
+            "pretrain  400000   52.4G",
+            "sft       2000     65.5M",
+            "",
+            "training  FLOP/token",
+            "pretrain  1.03G",
+            "sft       1.03G",
+        ];
+        assert_eq!(drawn.lines().collect::<Vec<_>>(), parts);
+        // A row of numbers is no sentence.
+        assert!(
+            !is_sentence("0  1.60e-4  1.91e-3  1.30e-3") && is_sentence("upstream `pretrain` has changed")
+        );
     }
 
     #[test]

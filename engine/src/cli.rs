@@ -20,6 +20,7 @@ mod grade;
 mod graph;
 mod help;
 mod init;
+mod live_run;
 mod log;
 mod online;
 mod other_commands;
@@ -55,6 +56,7 @@ use crate::service::Serve;
 use crate::store::{Store, StoreTrust};
 use crate::text::display::format_bytes;
 use crate::text::limits;
+use crate::text::table::fit_tables;
 use output::Output;
 pub use parts::BuildParts;
 
@@ -218,6 +220,7 @@ fn parse_and_dispatch(json: bool, parts: BuildParts<'_>) -> u8 {
         }
     };
     let output = Output::new(cli.global.color);
+    output.find_table_columns().into_iter().for_each(fit_tables);
     let trust = if cli.global.store.is_some() { StoreTrust::Named } else { StoreTrust::Found };
     let store = cli.global.store.unwrap_or_else(|| store_place::find_store(cli.command.find_file()));
     let BuildParts { execute, hub, server } = parts;

@@ -2,6 +2,7 @@
 
 pub(crate) mod commands;
 pub(crate) mod compare;
+mod earlier;
 mod extension;
 pub(crate) mod fit;
 pub mod json;
@@ -13,9 +14,11 @@ pub(crate) mod refusals;
 pub(crate) mod select;
 pub(crate) mod source_digests;
 pub mod text;
+mod unused;
 pub(crate) mod why;
 
 pub use extension::Extension;
 pub use planned::{Plan, PlanState, PlannedStage};
 pub use select::Selection;
 pub use source_digests::SourceDigests;
+pub use unused::UnusedWork;

@@ -11,6 +11,7 @@ mod makers;
 mod memory;
 mod metrics_pipe;
 mod outcome;
+mod prompts;
 mod refuse;
 mod report_page;
 mod required_scores;
@@ -25,9 +26,9 @@ mod work;
 
 use serde_json::json;
 
-pub(crate) use extension::{LostWork, list_lost_work};
 pub use outcome::{RunEvents, RunOutcome, StageEnd, StageOutcome};
-pub(crate) use refuse::refuse_unsupported;
+pub(crate) use prompts::find_long_prompts;
+pub(crate) use refuse::{refuse_changes, refuse_unsupported};
 pub(crate) use required_scores::find_unmet_score;
 pub use runner::{CommandGate, RunOptions, Runner};
 

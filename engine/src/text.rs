@@ -14,4 +14,5 @@ pub(crate) mod read;
 pub mod render;
 pub(crate) mod scan;
 pub mod suggest;
+pub(crate) mod table;
 pub mod unpack;

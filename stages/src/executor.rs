@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::StageConfig;
+use fmflow_engine::pipeline::config::{PromptKind, StageConfig};
 use fmflow_engine::run::execute::{Execute, Job};
 use fmflow_engine::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
 use fmflow_engine::run::text::TextModel;
@@ -83,6 +83,14 @@ impl Execute for LocalExecutor {
     fn verify_batches(&self, folder: &Path, device: &str) -> Result<String, Failure> {
         let device = crate::device::open_device(device).map_err(failure::stage_failure)?;
         verify::verify_batches(folder, &device)
+    }
+
+    fn count_prompt_tokens(
+        &self,
+        folder: &Path,
+        prompts: &[&PromptKind],
+    ) -> Result<Vec<Option<usize>>, Failure> {
+        answer::count_prompt_tokens(folder, prompts)
     }
 
     fn open_text_model(&self, folder: &Path, device: &str) -> Result<Box<dyn TextModel>, Failure> {

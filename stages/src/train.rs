@@ -183,7 +183,8 @@ fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<Up
     let (seconds, norm) = (start.elapsed().as_secs_f64(), facts.weight_norm);
     let speed = update.tokens as f64 / seconds;
     let metrics = build_step_metrics(k, learning_rate, loss, &sum, facts, state, speed, data_wait);
-    let metrics = StepMetrics { teacher_kl: teacher.map(|kl| kl.plain), ..metrics };
+    let epochs_by_dataset = setup.count_epochs(&state.counters.tokens_by_dataset);
+    let metrics = StepMetrics { teacher_kl: teacher.map(|kl| kl.plain), epochs_by_dataset, ..metrics };
     Ok(UpdateResult::Applied(Box::new(metrics), norm))
 }
 
@@ -236,6 +237,7 @@ fn build_step_metrics(
         update_ratio: facts.update_ratio,
         tokens: state.counters.tokens,
         tokens_by_dataset: state.counters.tokens_by_dataset.clone(),
+        epochs_by_dataset: IndexMap::new(),
         tokens_per_second,
         data_wait,
         teacher_kl: None,

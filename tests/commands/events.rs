@@ -154,6 +154,8 @@ fn assert_same(events: &BTreeMap<String, Vec<(u64, f64, f32)>>, metrics: &str) {
     );
     assert_eq!(own("perf/tok_s"), series(&|line| line["tokens_per_second"].as_f64()));
     assert_eq!(own("data/tokens/text"), series(&|line| line["tokens_by_dataset"]["text"].as_f64()));
+    let epochs = |line: &Value| line["epochs_by_dataset"]["text"].as_f64();
+    assert_eq!(own("data/text/epoch"), series(&epochs));
     assert_eq!(own("eval/loss/text"), series(&|line| line["held_out_loss"]["text"].as_f64()));
 }
 

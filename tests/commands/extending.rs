@@ -7,11 +7,9 @@
 use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::common::Project;
 use crate::leading::{metrics, permanent, run_with_kills, weights};
-use crate::run::wait_for_checkpoint;
+use crate::unused_work::interrupt;
 
 const COSINE: &str = "learning-rate peak=2e-3 final=2e-4 warmup=5 shape=\"cosine\"";
 const CONSTANT: &str = "learning-rate peak=2e-3 warmup=5 shape=\"constant\"";
@@ -123,45 +121,12 @@ fn what_cannot_go_on_says_what_is_lost() {
         said.contains("note: `ar`: 40 updates of work are not used") && said.contains("ar          starts"),
         "{said}"
     );
-
-    // A changed recipe is another training, and the plan shows the difference.
-    let changed = project(CONSTANT, 40);
-    run(&changed);
-    set_steps(&changed, 40, 60);
-    changed.edit("tiny.kdl", "weight-decay=0.05", "weight-decay=0.06");
-    let planned = plan(&changed);
-    assert!(
-        planned.contains("`optimizer.weight-decay` 0.05 -> 0.06") && !planned.contains("goes on"),
-        "{planned}"
-    );
-    changed.fmflow(&["resume", "tiny.kdl", "--until", "ar"]).exits(2).says("the configuration changed");
 }
 
 #[test]
 fn more_than_an_hour_of_work_is_not_dropped_unasked() {
     let project = project(COSINE, 4000);
-    let mut child = project.spawn(&["run", "tiny.kdl", "--until", "ar"]);
-    wait_for_checkpoint(&project, "ar");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    // As if every update had taken an hour.
-    let work = fs::read_dir(project.path().join(".fmflow/work")).unwrap().flatten();
-    let own = work
-        .map(|entry| entry.path())
-        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with("ar-"));
-    let path = own.unwrap().join("metrics.jsonl");
-    let slow = |line: &str| {
-        let mut value: Value = serde_json::from_str(line).unwrap();
-        let fields = value.as_object_mut().unwrap();
-        fields.remove("check");
-        if fields.contains_key("tokens_per_second") {
-            fields.insert("tokens_per_second".into(), 0.05.into());
-        }
-        format!("{value}\n")
-    };
-    let text = fs::read_to_string(&path).unwrap();
-    let whole = text.rsplit_once('\n').unwrap().0;
-    fs::write(&path, whole.lines().map(slow).collect::<String>()).unwrap();
+    interrupt(&project, &[]);
     set_steps(&project, 4000, 20);
     let refused = project.fmflow(&["run", "tiny.kdl", "--until", "ar"]).exits(2);
     refused.says("this run does not use ").says("--yes");

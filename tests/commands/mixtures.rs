@@ -40,3 +40,19 @@ fn datasets_appear_and_disappear_with_their_phases() {
     assert!(half.abs_diff(other) <= 2 * 64, "{half} {other}");
     project.fmflow(&["show", "tiny.kdl", "ar"]).ok().says("dataset text: 50.").says("50.0 % declared");
 }
+
+#[test]
+fn epochs_are_tokens_seen_by_tokens_that_there_are() {
+    let project = Project::tiny();
+    project.fmflow(&["run", "tiny.kdl", "--until", "ar"]).ok();
+    let rows = std::fs::read_to_string(project.artifact("text/text").join("rows.json")).unwrap();
+    let rows: Value = serde_json::from_str(&rows).unwrap();
+    let all = rows["train"]["tokens"].as_f64().unwrap();
+    let lines = project.json_lines("ar", "metrics.jsonl");
+    let updates: Vec<_> = lines.iter().filter(|line| line["loss"].is_number()).collect();
+    assert_eq!(updates.len(), 40);
+    for line in updates {
+        let seen = line["tokens_by_dataset"]["text"].as_f64().unwrap();
+        assert_eq!(line["epochs_by_dataset"]["text"].as_f64(), Some(seen / all), "{line}");
+    }
+}

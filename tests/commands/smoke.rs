@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::common::{Project, Ran};
 
 /// Copies a folder of the repository into a project, without the store that a run leaves in it.
-fn copy_folder(project: &Project, folder: &str) {
+pub(crate) fn copy_folder(project: &Project, folder: &str) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     for entry in fs::read_dir(&from).unwrap() {
         let path = entry.unwrap().path();

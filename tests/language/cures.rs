@@ -180,6 +180,11 @@ const SLIPS: &[(&str, &str)] = &[
     ),
     (
         "train \"ar\" from=\"tiny\" use=\"left-to-right\"",
+        "train \"ar\" from=\"tiny\" use=\"left-to-right\" {\n    steps 4\n    \
+         learning-rate peak=1e-3 shape=\"constant\"\n    guard { non-finite action=\"rewind\" }\n}",
+    ),
+    (
+        "train \"ar\" from=\"tiny\" use=\"left-to-right\"",
         "train \"ar\" from=\"tiny\" use=\"left-to-right\" {\n    probe every=100 sampler=\"left-right\"\n}",
     ),
     (

@@ -11,7 +11,9 @@ mod context;
 mod declarations;
 mod estimates;
 mod flow_objective;
+mod guards;
 mod lineage;
+mod long_prompts;
 mod optimizer;
 mod peak_rate;
 mod requests;
@@ -30,6 +32,7 @@ mod windows;
 use indexmap::IndexMap;
 
 pub(crate) use declarations::SharedRefusals;
+pub(crate) use long_prompts::{UncountedPrompt, judge_prompt, list_uncounted_prompts};
 pub use optimizer::{PARAMETER_GROUPS, TIME_PARAMETER_GROUPS};
 
 use crate::check::lint::checkpoint_folders::CheckpointFolders;

@@ -160,7 +160,7 @@ fn grade_programs(
 
 fn build_bar(total: usize) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr_with_hz(8));
-    let style = ProgressStyle::with_template("grade  {wide_bar} {pos}/{len}  {msg}  {eta}");
+    let style = ProgressStyle::with_template("grade  {elapsed_precise} {wide_bar} {pos}/{len}  {msg}  {eta}");
     bar.set_style(style.expect("indicatif reads this template").progress_chars("━╸ "));
     bar.enable_steady_tick(Duration::from_secs(1));
     bar

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use self::curves::Curves;
+use super::live_run::LivePipeline;
 use super::output::read_terminal_columns;
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::{CommandContext, show};
@@ -44,7 +45,11 @@ pub(super) fn run_log(arguments: &LogArguments, context: &CommandContext<'_>) ->
     match (&arguments.file, &arguments.stage) {
         (Some(file), Some(stage)) => {
             let source = PipelineArguments { file: file.clone(), settings: arguments.settings.clone() };
-            print_metrics(&source, stage, arguments, context)
+            let live = LivePipeline::find(&source, context)?;
+            for line in live.describe("log", context).lines() {
+                context.output.message(&format!("note: {line}\n"));
+            }
+            print_metrics(&live.source, stage, arguments, context)
         }
         (file, _) => list_runs(file.as_deref(), arguments.json, context),
     }

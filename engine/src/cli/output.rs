@@ -48,6 +48,13 @@ impl Output {
         read_terminal_columns(io::stdout()).map_or(DrawingStyle::PLAIN.width, clamp_drawing_width)
     }
 
+    /// Columns that tables on stdout may have; `None`: stdout is no terminal.
+    pub(super) fn find_table_columns(self) -> Option<usize> {
+        let stdout = io::stdout();
+        let told = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+        stdout.is_terminal().then(|| read_terminal_columns(&stdout).or_else(told)).flatten()
+    }
+
     /// Prints words of a model on stdout: its own bytes for a program that reads them, and nothing that acts on a terminal.
     pub(super) fn text(self, text: &str) -> Result<()> {
         match io::stdout().is_terminal() {
@@ -64,8 +71,18 @@ impl Output {
         }
     }
 
+    /// Before the next version of a result on stdout: on a terminal it replaces the last one, otherwise a blank line separates them.
+    pub(super) fn separate_from(self, last: &str) -> Result<()> {
+        let stdout = io::stdout();
+        match read_terminal_columns(&stdout).filter(|_| stdout.is_terminal()) {
+            _ if last.is_empty() => Ok(()),
+            Some(columns) => self.erase_rows(count_terminal_rows(last, columns)),
+            None => self.result("\n"),
+        }
+    }
+
     /// Moves the cursor of the terminal `rows` up and erases what is below, so that the next text replaces the last one.
-    pub(super) fn erase_rows(self, rows: usize) -> Result<()> {
+    fn erase_rows(self, rows: usize) -> Result<()> {
         write_stdout(format!("\x1b[{rows}A\x1b[J").as_bytes())
     }
 
@@ -163,7 +180,7 @@ fn clamp_drawing_width(columns: usize) -> usize {
 }
 
 /// Rows that a text takes in a terminal with `columns` columns, which wraps long lines.
-pub(super) fn count_terminal_rows(text: &str, columns: usize) -> usize {
+fn count_terminal_rows(text: &str, columns: usize) -> usize {
     text.lines().map(|line| line.chars().count().div_ceil(columns.max(1)).max(1)).sum()
 }
 

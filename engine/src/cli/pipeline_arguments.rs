@@ -31,6 +31,14 @@ pub(super) struct SettingArguments {
     pub(super) set: Vec<String>,
 }
 
+impl SettingArguments {
+    /// The flags as one types them in a shell.
+    pub(super) fn format_flags(&self) -> String {
+        let flags: Vec<_> = self.set.iter().map(|setting| format!("--set {}", quote_word(setting))).collect();
+        flags.join(" ")
+    }
+}
+
 impl PipelineArguments {
     /// Checks the file.
     pub(super) fn check(&self) -> CheckResult {
@@ -137,8 +145,8 @@ impl PipelineArguments {
         if !rest.is_empty() {
             words += &format!(" {rest}");
         }
-        for setting in &self.settings.set {
-            words += &format!(" --set {}", quote_word(setting));
+        if !self.settings.set.is_empty() {
+            words += &format!(" {}", self.settings.format_flags());
         }
         context.format_command(command, &words)
     }

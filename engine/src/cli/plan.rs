@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::plan::measured::estimate_times;
 use crate::plan::{Plan, Selection, SourceDigests, fit, json, text};
+use crate::run::find_long_prompts;
 use crate::store::{Store, StoreListing};
+use crate::text::diagnostic::Diagnostic;
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArguments {
@@ -54,9 +56,14 @@ impl SelectionArguments {
 
     /// The flags as the user typed them.
     fn format_flags(&self) -> String {
-        let from = self.from.as_ref().map(|name| format!("--from {name}"));
+        let from = self.format_from_flag();
         let part = Some(self.format_part_flags()).filter(|part| !part.is_empty());
         part.into_iter().chain(from).collect::<Vec<_>>().join(" ")
+    }
+
+    /// `--from`, if the user typed it.
+    pub(super) fn format_from_flag(&self) -> Option<String> {
+        self.from.as_ref().map(|name| format!("--from {name}"))
     }
 
     /// The flags of a run of this plan, which makes a damaged result again.
@@ -100,15 +107,35 @@ pub(super) fn make_plan_with_listing(
     Ok((digests, plan, listing))
 }
 
+/// Requests that do not fit into the context, as far as their tokenizers are in the store, with their places.
+fn describe_long_prompts(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    store: Option<&Store>,
+    context: &CommandContext<'_>,
+) -> Vec<String> {
+    let Some((store, execute)) = store.zip(context.execute) else { return vec![] };
+    let found = find_long_prompts(pipeline, plan, store, execute);
+    let line = |finding: &Diagnostic| match finding.labels.first() {
+        Some(label) => format!("{} at {}", finding.message, label.span),
+        None => finding.message.clone(),
+    };
+    found.iter().map(|(_, finding)| line(finding)).collect()
+}
+
 pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) -> Result<()> {
     let (pipeline, warnings) = arguments.source.load_with_warnings(context)?;
     tell_store(context);
     let selection = arguments.which.to_selection(&pipeline)?;
     let store = context.open_store()?;
     let (_, mut plan, listing) = make_plan_with_listing(&pipeline, store.as_ref())?;
+    if let Some(store) = &store {
+        plan.find_unused_work(&pipeline, store, &listing)?;
+    }
     plan.select(&pipeline, &selection)?;
     let asked =
         Consent::find(&pipeline, plan.running().into_iter().map(|planned| pipeline.stage(planned.id)))?;
+    let long = describe_long_prompts(&pipeline, &plan, store.as_ref(), context);
     let times = match arguments.measured {
         true => Some(estimate_times(&pipeline, &plan, store.as_ref().map(|store| (store, &listing)))?),
         false => None,
@@ -116,13 +143,15 @@ pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) 
     if arguments.json {
         let mut answer = json::render_plan_json(&pipeline, &plan);
         answer["commands"] = asked.to_json();
+        answer["long-prompts"] = long.into();
         if let Some(times) = &times {
             answer["times"] = json::render_times_json(times);
         }
         context.output.json(&answer)?;
     } else {
         let source = &arguments.source;
-        let refused = asked.describe_refusal(&source.format_next_command("approve", "", context));
+        let commands = asked.describe_refusal(&source.format_next_command("approve", "", context));
+        let refused = commands.into_iter().chain(long).collect();
         let next = source.format_next_command("run", &arguments.which.format_run_flags(&plan), context);
         let commands = text::PlannedCommands { shown: asked.render(), refused, next };
         let times = times.map(|times| text::render_times(&pipeline, &times)).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::live_run::LivePipeline;
 use super::page_file::{PageKind, refuse_foreign_file, write_page};
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::{CommandContext, plan};
@@ -119,7 +120,7 @@ fn make_report(
     let store = context.open_store()?;
     let (source, record) = match (number, &arguments.subject) {
         (Some(number), None) => open_run(number, arguments.settings.clone(), store.as_ref(), context)?,
-        _ => find_subject(arguments, store.as_ref(), context)?,
+        _ => find_subject(arguments, number, store.as_ref(), context)?,
     };
     let pipeline = source.load(context)?;
     // Read the locks before the store: a run that ends in between is followed once more.
@@ -155,13 +156,17 @@ fn make_report(
 /// The pipeline that is reported, and the record of a run if one was named.
 fn find_subject(
     arguments: &ReportArguments,
+    followed: Option<u64>,
     store: Option<&Store>,
     context: &CommandContext<'_>,
 ) -> Result<(PipelineArguments, Option<(u64, RunRecord)>)> {
     let settings = arguments.settings.clone();
     match &arguments.subject {
         Some(subject) => match parse_run_number(subject) {
-            None => Ok((PipelineArguments { file: subject.clone(), settings }, None)),
+            None => {
+                let given = PipelineArguments { file: subject.clone(), settings };
+                Ok((open_file(given, followed, store, context)?, None))
+            }
             Some(number) => open_run(number, settings, store, context),
         },
         None => {
@@ -170,6 +175,21 @@ fn find_subject(
             let number = last.ok_or_else(|| nothing_to_report(context))?;
             open_run(number, settings, store, context)
         }
+    }
+}
+
+/// A file with the settings that were given, else with those of the run that is followed or in progress.
+fn open_file(
+    given: PipelineArguments,
+    followed: Option<u64>,
+    store: Option<&Store>,
+    context: &CommandContext<'_>,
+) -> Result<PipelineArguments> {
+    let runs = store.map(Store::readable_runs).transpose()?.unwrap_or_default();
+    let run = runs.into_iter().find(|run| Some(run.number) == followed);
+    match run.filter(|_| given.settings.set.is_empty()) {
+        Some(run) => Ok(PipelineArguments { settings: SettingArguments { set: run.settings }, ..given }),
+        None => Ok(LivePipeline::find(&given, context)?.source),
     }
 }
 

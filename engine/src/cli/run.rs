@@ -1,18 +1,19 @@
 //! `fmflow run` and `resume`: run the stages of a pipeline.
 
+mod confirm;
 mod gate;
 mod outcome;
 mod smoke;
 mod unfinished;
 
-use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
+use self::confirm::confirm_lost_work;
 use self::gate::find_gate;
 use self::outcome::{end_run, list_next_commands, report_run};
 use self::unfinished::tell_unfinished_runs;
@@ -21,15 +22,11 @@ use super::store_place::{tell_finished_elsewhere, tell_store};
 use super::{CommandContext, plan, signals};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Selection};
-use crate::run::{LostWork, RunOptions, Runner, list_lost_work, refuse_unsupported, run_missing_stages};
+use crate::plan::Selection;
+use crate::run::{RunOptions, Runner, refuse_changes, refuse_unsupported, run_missing_stages};
 use crate::store::{Store, StoreLock};
-use crate::text::display::{count_noun, format_duration};
 use crate::text::escape::show_path;
 use crate::text::read::display_path;
-
-/// Seconds of work that a run may leave unused without being asked: an hour.
-const LARGE_LOSS: f64 = 3600.0;
 
 /// Help for a store that cannot be written.
 const WRITABLE: &str = "make the store writable, or name another folder with `--store`";
@@ -104,6 +101,13 @@ impl ExecutionArguments {
         let unsafe_words = self.unsafe_no_sandbox.then(|| "--unsafe-no-sandbox".to_owned());
         let words = which.into_iter().chain(jobs).chain(device).chain(allowed).chain(unsafe_words);
         words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The flags of the same run, confirmed.
+    fn format_confirmed_flags(&self) -> String {
+        let from = self.which.format_from_flag();
+        let flags = [Some(self.format_flags()), from, Some("--yes".to_owned())];
+        flags.into_iter().flatten().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
     }
 
     /// The options of a run.
@@ -186,7 +190,8 @@ fn execute_pipeline(
         None => store.lock_shared(),
     };
     let lock = tell_note(keep_unwritable(lock)?, context);
-    let (digests, mut plan) = plan::make_plan(&pipeline, Some(&store))?;
+    let (digests, mut plan, listing) = plan::make_plan_with_listing(&pipeline, Some(&store))?;
+    plan.find_unused_work(&pipeline, &store, &listing)?;
     plan.select(&pipeline, &selection)?;
     let work = plan.count_stages_to_run();
     if work > 0 {
@@ -201,7 +206,10 @@ fn execute_pipeline(
         other => other.ok(),
     };
     let gate = find_gate(&pipeline, &plan, source, how, context)?;
-    confirm_lost_work(&plan, &store, how, context)?;
+    if resume {
+        refuse_changes(&pipeline, &store, &plan.running())?;
+    }
+    confirm_lost_work(&plan, source, how, context)?;
     let options = how.to_options(resume, selection);
     let events = Terminal::for_run(&pipeline, &plan);
     let ran = run_missing_stages(&Runner {
@@ -235,39 +243,6 @@ fn tell_note(lock: Result<StoreLock>, context: &CommandContext<'_>) -> Result<St
     lock
 }
 
-/// Tells of work that the run would not use; more than [`LARGE_LOSS`] of it has to be confirmed.
-fn confirm_lost_work(
-    plan: &Plan,
-    store: &Store,
-    how: &ExecutionArguments,
-    context: &CommandContext<'_>,
-) -> Result<()> {
-    let lost = list_lost_work(store, plan.running().into_iter())?;
-    let line = |lost: &LostWork| {
-        let (updates, time) = (count_noun(lost.updates, "update"), format_duration(lost.seconds));
-        format!("`{}`: {updates} of work are not used, which took {time}", lost.stage)
-    };
-    let lines: Vec<String> = lost.iter().map(line).collect();
-    lines.iter().for_each(|line| context.output.message(&format!("note: {line}\n")));
-    let seconds: f64 = lost.iter().map(|lost| lost.seconds).sum();
-    if seconds <= LARGE_LOSS || how.yes || ask_on_terminal(context)? {
-        return Ok(());
-    }
-    let message = format!("this run does not use {} of work", format_duration(seconds));
-    Err(Error::usage(message, "to start over all the same, add `--yes`; `fmflow plan FILE` says why"))
-}
-
-/// Asks whether to start over, if someone can answer.
-fn ask_on_terminal(context: &CommandContext<'_>) -> Result<bool> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(false);
-    }
-    context.output.message("start over? [y/N] ");
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(Error::io("read", Path::new("stdin")))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
 /// Keeps the error that a store cannot be written inside: what is cached can be shown all the same.
 fn keep_unwritable(lock: Result<StoreLock>) -> Result<Result<StoreLock>> {
     match lock {
@@ -291,6 +266,9 @@ fn is_unwritable(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::path::Path;
+
     use super::*;
 
     #[test]

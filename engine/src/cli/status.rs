@@ -1,7 +1,6 @@
 //! `fmflow status`: shows the state of every stage, also while another process runs them.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{Output, count_terminal_rows, read_terminal_columns};
+use super::live_run::LivePipeline;
 use super::pipeline_arguments::PipelineArguments;
 use super::window_text::describe_window;
 use super::{CommandContext, plan};
@@ -52,20 +51,21 @@ struct PipelineStatus {
 }
 
 pub(super) fn run_status(arguments: &StatusArguments, context: &CommandContext<'_>) -> Result<()> {
-    let pipeline = arguments.source.load(context)?;
+    let mut live = LivePipeline::find(&arguments.source, context)?;
+    let mut pipeline = live.source.load(context)?;
     if !arguments.follow {
         let status = read_status(&pipeline, context)?;
         return match arguments.json {
             true => context.output.json(&status.json(&pipeline)),
-            false => context.output.result(&status.text(arguments, context)),
+            false => context.output.result(&status.text(&live, context)),
         };
     }
     let mut last = String::new();
     loop {
         let status = read_status(&pipeline, context)?;
-        let text = status.text(arguments, context);
+        let text = status.text(&live, context);
         if text != last {
-            separate_from_last(&last, context.output)?;
+            context.output.separate_from(&last)?;
             context.output.result(&text)?;
             last = text;
         }
@@ -73,16 +73,11 @@ pub(super) fn run_status(arguments: &StatusArguments, context: &CommandContext<'
             return Ok(());
         }
         sleep(INTERVAL);
-    }
-}
-
-/// Before the next status: on a terminal it replaces the last one, otherwise a blank line separates them.
-fn separate_from_last(last: &str, output: Output) -> Result<()> {
-    let stdout = std::io::stdout();
-    match read_terminal_columns(&stdout).filter(|_| stdout.is_terminal()) {
-        _ if last.is_empty() => Ok(()),
-        Some(columns) => output.erase_rows(count_terminal_rows(last, columns)),
-        None => output.result("\n"),
+        // Of a run that has ended, the end is shown.
+        if !live.adopted {
+            live = LivePipeline::find(&arguments.source, context)?;
+            pipeline = if live.adopted { live.source.load(context)? } else { pipeline };
+        }
     }
 }
 
@@ -124,7 +119,7 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
 }
 
 impl PipelineStatus {
-    fn text(&self, arguments: &StatusArguments, context: &CommandContext<'_>) -> String {
+    fn text(&self, live: &LivePipeline, context: &CommandContext<'_>) -> String {
         let rows = self.rows.iter().map(StatusRow::cells).collect();
         let mut text = render_table(&["stage", "state", "result", "artifact"], rows);
         text += "\n";
@@ -132,6 +127,7 @@ impl PipelineStatus {
         for holder in &self.running {
             let _ = writeln!(text, "a run is in progress: {}", holder.words);
         }
+        text += &live.describe("status", context);
         let _ = match self.work {
             _ if !self.running.is_empty() => Ok(()),
             0 if self.rows.iter().any(|row| row.state == "failed") => {
@@ -139,7 +135,7 @@ impl PipelineStatus {
             }
             0 => writeln!(text, "nothing to do: every stage is finished"),
             _ => {
-                writeln!(text, "next: {}", arguments.source.format_next_command("run", &self.repair, context))
+                writeln!(text, "next: {}", live.source.format_next_command("run", &self.repair, context))
             }
         };
         text
@@ -155,6 +151,7 @@ impl PipelineStatus {
         json!({
             "schema": "fmflow.status/1",
             "pipeline": pipeline.name,
+            "settings": pipeline.settings,
             "running": self.join_running(),
             "stages": self.rows.iter().map(StatusRow::json).collect::<Vec<_>>(),
         })

@@ -20,6 +20,9 @@ use crate::text::escape::{escape_line, escape_message};
 /// Minimum time between two progress lines of a stage.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often a bar is drawn without news.
+const TICK: Duration = Duration::from_secs(1);
+
 /// Reports the progress of a run on stderr.
 #[derive(Debug)]
 pub struct Terminal {
@@ -150,10 +153,13 @@ struct StageBar<'a> {
 impl<'a> StageBar<'a> {
     fn new(bars: &MultiProgress, name: &str, start: &str, time: StageTime<'a>) -> Self {
         let bar = bars.add(ProgressBar::no_length());
-        let style = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len}  {msg}  {eta}");
+        let style =
+            ProgressStyle::with_template("{prefix}  {elapsed_precise} {wide_bar} {pos}/{len}  {msg}  {eta}");
         bar.set_style(style.expect("indicatif reads this template").progress_chars("━╸ "));
         bar.set_prefix(escape_line(name).into_owned());
         bar.set_message(escape_line(start).into_owned());
+        // An update, or what a stage reads before its first one, may take minutes: somebody should see that it goes on.
+        bar.enable_steady_tick(TICK);
         Self { time, bars: bars.clone(), bar, name: name.to_string() }
     }
 }

@@ -183,6 +183,13 @@ impl Ledger {
         self.0.push(Ingredient { what, name, value: value.to_string(), label });
     }
 
+    /// The value of an ingredient; `None` if there is no such one.
+    #[must_use]
+    pub(crate) fn value(&self, what: IngredientKind, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|ingredient| ingredient.what == what && ingredient.name == name);
+        found.map(|ingredient| ingredient.value.as_str())
+    }
+
     /// The digest of the ledger. Each part is hashed after its length, so that different ledgers never hash the same bytes.
     #[must_use]
     pub(crate) fn fingerprint(&self) -> Fingerprint {

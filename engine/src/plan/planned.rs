@@ -11,6 +11,7 @@ use crate::pipeline::stage::{Stage, StageId};
 use crate::plan::extension::{self, Extension};
 use crate::plan::reasons::explain_changes;
 use crate::plan::source_digests::SourceDigests;
+use crate::plan::unused::UnusedWork;
 use crate::store::verify::IntegrityError;
 use crate::store::{StageKey, StoreListing};
 
@@ -42,6 +43,8 @@ pub struct PlannedStage {
     pub branch_point_exists: bool,
     /// What the store has of the same training with other `steps`, if it has nothing of this one.
     pub extension: Option<Extension>,
+    /// Work of an earlier training that a run would not use, if somebody looked for it.
+    pub unused: Option<UnusedWork>,
 }
 
 /// What the store has of a stage, and so what a run would do with it.
@@ -107,6 +110,7 @@ impl Plan {
                         held_bytes: held,
                         branch_point_exists,
                         extension,
+                        unused: None,
                     }
                 }
             };
@@ -216,6 +220,7 @@ fn plan_twin(twin: &PlannedStage, key: StageKey) -> PlannedStage {
         held_bytes: 0,
         branch_point_exists: twin.branch_point_exists,
         extension: None,
+        unused: None,
     }
 }
 

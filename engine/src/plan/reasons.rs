@@ -16,6 +16,23 @@ pub(crate) fn explain_changes(pipeline: &Pipeline, stage: &Stage, changes: &[Led
     said.into_iter().collect()
 }
 
+/// As [`explain_changes`], with the place where each setting is written now.
+#[must_use]
+pub(crate) fn explain_changes_with_places(
+    pipeline: &Pipeline,
+    stage: &Stage,
+    changes: &[LedgerChange],
+) -> Vec<String> {
+    let placed = |change: &LedgerChange| {
+        let field = stage.field_at(&change.name).filter(|_| change.what == IngredientKind::Field);
+        let place = field.filter(|field| !matches!(field.origin, Origin::Set | Origin::Default));
+        let place = place.map(|field| format!(" at {}", field.span)).unwrap_or_default();
+        describe_change(pipeline, stage, change) + &place
+    };
+    let said: IndexSet<String> = changes.iter().map(placed).collect();
+    said.into_iter().collect()
+}
+
 fn describe_change(pipeline: &Pipeline, stage: &Stage, change: &LedgerChange) -> String {
     let LedgerChange { what, name, old, new } = change;
     let none = || "nothing".to_string();

@@ -19,8 +19,8 @@ use crate::text::display::{count_noun, format_bytes, format_count, format_durati
 pub struct PlannedCommands {
     /// Those that `run` executes, as lines; empty if there are none.
     pub shown: String,
-    /// Why `run` refuses them, if it does.
-    pub refused: Option<String>,
+    /// Why `run` refuses them, or else what they ask for.
+    pub refused: Vec<String>,
     /// The command that the plan suggests at its end.
     pub next: String,
 }
@@ -242,7 +242,11 @@ fn render_plan_end(plan: &Plan, next: Option<&str>) -> String {
         most if most == disk => String::new(),
         most => format!(", at most {most}"),
     };
+    let asks = plan.large_loss().map(|seconds| {
+        format!("`run` asks before it starts, because it does not use {} of work\n", format_duration(seconds))
+    });
+    let asks = asks.unwrap_or_default();
     let next = next.map(|next| format!("next: {next}\n")).unwrap_or_default();
     let flops = if flops > 0.0 { format!("about {} FLOP, ", format_count(flops)) } else { String::new() };
-    format!("\n{work} of {all} to run: {flops}{disk} on disk{most}\n{next}")
+    format!("\n{work} of {all} to run: {flops}{disk} on disk{most}\n{asks}{next}")
 }

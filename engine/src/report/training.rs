@@ -170,13 +170,14 @@ fn clip_phases(phases: &[u64], done: u64) -> Vec<u64> {
     phases.iter().copied().filter(|start| *start < done).collect()
 }
 
-/// A dataset of the mixture: its name, its declared and its realized share, and its tokens.
+/// A dataset of the mixture: its name, its declared and its realized share, its tokens, and how often its rows were seen, if known.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct MixtureShare {
     pub dataset: String,
     pub declared: Option<f64>,
     pub realized: f64,
     pub tokens: f64,
+    pub epochs: Option<f64>,
 }
 
 /// The mixture of a training so far.
@@ -195,6 +196,7 @@ pub(super) fn list_mixture(series: &MetricSeries, config: Option<&TrainConfig>) 
         }),
         realized: tokens / total.max(1.0),
         tokens: *tokens,
+        epochs: series.get(&format!("epochs_by_dataset/{name}")).last().map(|point| point.1),
     };
     tokens.iter().map(share).collect()
 }

@@ -65,6 +65,7 @@ pub(super) struct MixtureView {
     pub declared: String,
     pub realized: String,
     pub tokens: String,
+    pub epochs: String,
     pub share: f64,
 }
 
@@ -216,6 +217,7 @@ fn view_mixture(series: &MetricSeries, config: Option<&TrainConfig>) -> Vec<Mixt
         declared: share.show_declared(),
         realized: format_percent(share.realized),
         tokens: format_count(share.tokens),
+        epochs: share.epochs.map_or_else(|| "not known".to_owned(), |epochs| format!("{epochs:.2}")),
         share: (100.0 * share.realized).clamp(0.0, 100.0),
     };
     list_mixture(series, config).iter().map(view).collect()

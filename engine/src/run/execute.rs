@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::Failure;
 use crate::hub::online::{Secret, StorageKeys};
-use crate::pipeline::config::StageConfig;
+use crate::pipeline::config::{PromptKind, StageConfig};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
@@ -62,6 +62,19 @@ pub trait Execute: Sync {
     /// # Errors
     /// A [`Failure`] if an answer depends on the batch, or the folder is no checkpoint.
     fn verify_batches(&self, folder: &Path, device: &str) -> Result<String, Failure>;
+
+    /// How many tokens the texts of requests take, by the tokenizer in `folder`; `None` for one that it cannot encode, and for all if
+    /// this executor cannot count: the stage that asks says why.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot be read.
+    fn count_prompt_tokens(
+        &self,
+        _folder: &Path,
+        prompts: &[&PromptKind],
+    ) -> Result<Vec<Option<usize>>, Failure> {
+        Ok(vec![None; prompts.len()])
+    }
 
     /// Opens the checkpoint in `folder` for text, on a device.
     ///

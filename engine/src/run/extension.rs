@@ -1,4 +1,4 @@
-//! Trainings that go on where one with other `steps` left off: the checkpoint that they take over, and work that would be lost.
+//! Trainings that go on where one with other `steps` left off: the checkpoint that they take over.
 
 use std::path::PathBuf;
 
@@ -8,21 +8,10 @@ use crate::pipeline::stage::Stage;
 use crate::plan::{Extension, PlanState, PlannedStage};
 use crate::run::runner::Runner;
 use crate::store::listing::list_checkpoints;
-use crate::store::metrics::{Metrics, list_update_seconds, read_metrics};
+use crate::store::metrics::{Metrics, read_metrics};
 use crate::store::vfs::is_absent;
 use crate::store::{Slot, Store};
 use crate::text::escape::show_path;
-
-/// Work of a training that a run would not use.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct LostWork {
-    /// The stage.
-    pub stage: String,
-    /// Updates.
-    pub updates: u64,
-    /// Seconds that they took, as far as their metrics are left.
-    pub seconds: f64,
-}
 
 /// Makes the checkpoint that a stage goes on from its own, if the plan found one of a training with other `steps`.
 pub(super) fn adopt_checkpoint(runner: &Runner<'_>, planned: &PlannedStage, slot: &Slot) -> Result<()> {
@@ -94,48 +83,4 @@ fn find_branch(stage: &Stage, parent: &PlannedStage) -> Option<u64> {
 pub(super) fn takes_over(runner: &Runner<'_>, parent: &PlannedStage, at: u64) -> Result<bool> {
     let Some(extension) = &parent.extension else { return Ok(false) };
     Ok(list_branch_points(runner, parent, extension)?.iter().any(|(_, step)| *step == at))
-}
-
-/// The work that a run of these stages would not use.
-///
-/// # Errors
-/// If metrics cannot be read.
-pub(crate) fn list_lost_work<'a>(
-    store: &Store,
-    stages: impl Iterator<Item = &'a PlannedStage>,
-) -> Result<Vec<LostWork>> {
-    let mut found = Vec::new();
-    for planned in stages {
-        let Some(extension) = &planned.extension else { continue };
-        let first = extension.from.as_ref().map_or(0, |(_, step)| *step);
-        let updates = extension.count_unused_updates();
-        if updates > 0 {
-            let seconds = sum_seconds(&read_old_metrics(store, extension)?.lines, first);
-            found.push(LostWork { stage: planned.key.name.clone(), updates, seconds });
-        }
-    }
-    Ok(found)
-}
-
-/// Seconds of the updates from `first` on.
-fn sum_seconds(lines: &[String], first: u64) -> f64 {
-    let own = list_update_seconds(lines).into_iter().filter(|(step, _)| *step >= first);
-    own.map(|(_, seconds)| seconds).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lost_seconds_are_those_of_the_lost_updates() {
-        let line =
-            |step: u64| format!(r#"{{"step":{step},"tokens":{},"tokens_per_second":50}}"#, (step + 1) * 100);
-        let mut lines: Vec<String> = (0..10).map(line).collect();
-        lines.push(r#"{"step":9,"held_out_loss":{"text":1}}"#.into());
-        assert_eq!(
-            (sum_seconds(&lines, 0), sum_seconds(&lines, 7), sum_seconds(&lines, 10)),
-            (20.0, 6.0, 0.0)
-        );
-    }
 }

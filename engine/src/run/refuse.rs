@@ -6,13 +6,15 @@ use crate::pipeline::config::StageConfig;
 use crate::pipeline::stage::{NOT_YET, Stage};
 use crate::plan::commands::list_commands;
 use crate::plan::fit::refuse_small_card;
-use crate::plan::reasons::explain_changes;
+use crate::plan::reasons::explain_changes_with_places;
 use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::plan::{PlanState, PlannedStage};
 use crate::run::branch::refuse_missing_branch_points;
 use crate::run::execute::Execute;
+use crate::run::prompts::refuse_long_prompts;
 use crate::run::runner::Runner;
 use crate::run::{memory, space};
+use crate::store::Store;
 use crate::store::journal::PastRun;
 
 /// Refuses stages that use features that do not exist yet, and pipelines whose secrets are not set.
@@ -61,8 +63,10 @@ pub(super) fn check_preconditions(runner: &Runner<'_>, work: &[&PlannedStage]) -
     refuse_commands(runner, work)?;
     refuse_downloads(runner, work)?;
     refuse_missing_branch_points(runner, work)?;
+    refuse_long_prompts(runner)?;
+    // The command line has refused them before it asked anything.
     if runner.options.resume {
-        refuse_changes(runner, work)?;
+        refuse_changes(runner.pipeline, runner.store, work)?;
     }
     // On the CPU, `machine` is only what estimates assume.
     if runner.options.device != "cpu" {
@@ -119,17 +123,20 @@ fn refuse_downloads(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
 }
 
 /// `resume` continues the last run of this file and nothing else, so a changed configuration is an error.
-fn refuse_changes(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
-    let own = |run: &&PastRun| run.file == runner.pipeline.file;
-    let number = runner.store.past_runs()?.iter().rev().find(own).map(|run| run.number);
-    let Some(last) = number.map(|number| runner.store.run_record(number)).transpose()?.flatten() else {
+///
+/// # Errors
+/// [`Error::Usage`] that lists the changes with their places.
+pub(crate) fn refuse_changes(pipeline: &Pipeline, store: &Store, work: &[&PlannedStage]) -> Result<()> {
+    let own = |run: &&PastRun| run.file == pipeline.file;
+    let number = store.past_runs()?.iter().rev().find(own).map(|run| run.number);
+    let Some(last) = number.map(|number| store.run_record(number)).transpose()?.flatten() else {
         return Ok(());
     };
     let mut lines = Vec::new();
     for planned in work {
         let Some(old) = last.stages.get(&planned.key.name) else { continue };
         let changes = planned.key.ledger.changes_since(old);
-        for reason in explain_changes(runner.pipeline, runner.stage(planned), &changes) {
+        for reason in explain_changes_with_places(pipeline, pipeline.stage(planned.id), &changes) {
             lines.push(format!("  {}: {reason}", planned.key.name));
         }
     }
@@ -138,7 +145,7 @@ fn refuse_changes(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
     }
     let message =
         format!("the configuration changed since the run of {}:\n{}", last.started, lines.join("\n"));
-    let same = last.settings == runner.pipeline.settings;
+    let same = last.settings == pipeline.settings;
     let given: Vec<_> = last.settings.iter().map(|setting| format!(" --set '{setting}'")).collect();
     let help = match (same, given.is_empty()) {
         (true, _) => "undo the change to resume, or use `run` to accept it".into(),

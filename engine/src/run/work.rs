@@ -25,6 +25,7 @@ use crate::run::extension::adopt_checkpoint;
 use crate::run::made::resolve_made_sources;
 use crate::run::makers::{has_been_made, lock_windows, stopped_before_start, wait_for_lock};
 use crate::run::metrics_pipe::{MetricsPipe, PipedReport};
+use crate::run::prompts::refuse_long_prompts;
 use crate::run::report_page::run_report;
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
@@ -87,6 +88,9 @@ fn make_result(
     let windows = windowed.iter().map(|(role, rows)| (role.clone(), rows.source())).collect();
     let windows: IndexMap<InputRole, WindowSource<'_>> = windows;
     refuse_contradictions(runner, stage, &inputs)?;
+    if matches!(stage.config, StageConfig::Train(_)) {
+        refuse_long_prompts(runner)?;
+    }
     if planned.state == PlanState::Again {
         discard_results(runner, planned)?;
     }

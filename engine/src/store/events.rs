@@ -98,6 +98,7 @@ fn collect_scalars(name: &str, value: &Value, found: &mut Vec<(String, f64)>) {
         "update_ratio" => "optim/update_ratio",
         "tokens" => "data/tokens",
         "tokens_by_dataset" => "data/tokens/",
+        "epochs_by_dataset" => return collect_epochs(value, found),
         "tokens_per_second" => "perf/tok_s",
         "teacher_kl" => "train/teacher_kl",
         "held_out_loss" => "eval/loss/",
@@ -117,6 +118,13 @@ fn collect_scalars(name: &str, value: &Value, found: &mut Vec<(String, f64)>) {
         }
         Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
+}
+
+/// The epochs of datasets, whose names stand in the middle.
+fn collect_epochs(value: &Value, found: &mut Vec<(String, f64)>) {
+    let datasets = value.as_object().into_iter().flatten();
+    found
+        .extend(datasets.filter_map(|(name, epochs)| Some((format!("data/{name}/epoch"), epochs.as_f64()?))));
 }
 
 /// A message of protocol buffers.

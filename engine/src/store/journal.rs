@@ -132,6 +132,14 @@ impl Store {
         Err(Error::Corrupt { folder: self.root().join("runs"), file: JOURNAL.into(), what })
     }
 
+    /// As [`Self::past_runs`], without what is damaged: for what is told and decided nowhere else.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the journal cannot be read.
+    pub(crate) fn readable_runs(&self) -> Result<Vec<PastRun>> {
+        Ok(parse_past_runs(&self.read_journal()?).0)
+    }
+
     /// The number of the last run; 0 if there was none. A damaged journal stops no run, but may have lost a start. So the
     /// records count too: none may be overwritten.
     fn find_last_number(&self, journal: &str) -> Result<u64> {

@@ -1,22 +1,6 @@
 //! Tables and numbers as people read them, so that every command prints them in the same way.
 
-use comfy_table::{ContentArrangement, Table, presets};
-
-use crate::text::escape::escape_line;
-
-/// A table without rules: columns are two spaces apart, and no line has trailing spaces. A cell is one line.
-#[must_use]
-pub(crate) fn render_table(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(head.iter().map(|cell| escape_line(cell)));
-    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| escape_line(cell))));
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let text = table.to_string();
-    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-}
+pub(crate) use crate::text::table::render_table;
 
 /// A number with three significant digits and a decimal unit: `819K`, `1.72G`.
 #[must_use]

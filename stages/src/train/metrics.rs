@@ -36,6 +36,10 @@ pub(crate) struct StepMetrics {
     pub tokens: u64,
     /// The same per dataset, to compare the realized shares with the declared ones.
     pub tokens_by_dataset: IndexMap<String, u64>,
+    /// How often the training rows of each dataset have been seen in this stage: its tokens so far, divided by those of all its training
+    /// rows. Without datasets whose rows are made in a window, of which nobody has counted all; earlier versions wrote none.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub epochs_by_dataset: IndexMap<String, f64>,
     /// Tokens of this update per wall-clock second, without padding and without time for validation and checkpoints.
     pub tokens_per_second: f64,
     /// Wall-clock seconds of this update spent on rows and corruption.

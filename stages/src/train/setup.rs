@@ -168,6 +168,17 @@ impl<'a> TrainingSetup<'a> {
         Ok((found, tokens))
     }
 
+    /// How often the training rows of each dataset have been seen after so many tokens of it; nothing for a window, whose rows nobody
+    /// has counted.
+    pub(crate) fn count_epochs(&self, tokens: &IndexMap<String, u64>) -> IndexMap<String, f64> {
+        let of = |(name, rows): &(String, TrainingRows<'_>)| {
+            let all = rows.artifact().summary().train.tokens;
+            let seen = *tokens.get(name)? as f64;
+            (rows.window().is_none() && all > 0).then(|| (name.clone(), seen / all as f64))
+        };
+        self.rows.iter().filter_map(of).collect()
+    }
+
     /// The rows that are made while training reads them.
     pub(crate) fn windows(&self) -> Vec<&WindowRows<'a>> {
         self.rows.iter().filter_map(|(_, rows)| rows.window()).collect()

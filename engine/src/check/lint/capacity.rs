@@ -3,7 +3,7 @@
 use crate::check::lint::checkpoint_folders::find_tokenizer_source;
 use crate::check::lint::context::KnownContext;
 use crate::check::lint::lineage::{Lineages, TrainedCanvas};
-use crate::check::lint::sampler_paths::{PromptNumber, number_requests};
+use crate::check::lint::sampler_paths::number_requests;
 
 use crate::pipeline::checkpoint_headers::TokenTable;
 use crate::pipeline::config::sample::AnswerLength;
@@ -178,7 +178,9 @@ pub(super) fn check_prompt_lengths(
         let table = tokenizer.get_or_insert_with(|| read_tokens(lineages, from));
         let least = table.as_ref().and_then(|table| bound_prompt_tokens(prompt, table));
         if let Some(least) = least.filter(|least| least + answer > context.tokens) {
-            sink.push(prompt_over_context(stage, (number, least, answer), context));
+            let (place, takes) =
+                (stage.place(number.text_path()), format!("at least {}", count_noun(least, "token")));
+            sink.push(prompt_over_context(stage, (place, &takes, answer), context));
         }
     }
 }
@@ -237,19 +239,16 @@ fn answer_over_context(
     context.show(found).help(help)
 }
 
-fn prompt_over_context(
+/// A request that leaves no room for its answer; `takes` says how many tokens its text takes.
+pub(super) fn prompt_over_context(
     stage: &Stage,
-    (number, least, answer): (PromptNumber, usize, usize),
+    (place, takes, answer): (&Span, &str, usize),
     context: KnownContext<'_>,
 ) -> Diagnostic {
     let message = format!(
-        "a request of `{}` takes at least {} and its answer {answer}, but the context of `{}` is {}",
-        stage.name,
-        count_noun(least, "token"),
-        context.root.name,
-        context.tokens
+        "a request of `{}` takes {takes} and its answer {answer}, but the context of `{}` is {}",
+        stage.name, context.root.name, context.tokens
     );
-    let found =
-        Diagnostic::new(Code::RowOverContext, message).at(stage.place(number.text_path()), "too long");
+    let found = Diagnostic::new(Code::RowOverContext, message).at(place, "too long");
     context.show(found).help("write a shorter prompt, or ask for fewer new tokens")
 }

@@ -120,6 +120,11 @@ impl PromptNumber {
         self.pick([generate::NTH_CHAT, generate::NTH_PROMPT, generate::NTH_INFILL_PREFIX])
     }
 
+    /// The path of its text in a probe.
+    pub(super) fn probed_text_path(self) -> FieldPath {
+        self.pick([train::NTH_PROBE_CHAT, train::NTH_PROBE_PROMPT, train::NTH_PROBE_INFILL_PREFIX])
+    }
+
     fn sampler_paths(self) -> SamplerPaths {
         let (sampler, kind, block, cache, passes) = match self.node {
             PromptNode::Chat => (

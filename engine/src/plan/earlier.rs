@@ -1,0 +1,307 @@
+//! Finds the work of earlier trainings that a run would not use, and whether that may be a mistake.
+//!
+//! A training of the same stage counts if this file made it, or a file that is not there any more: two files may share a store and
+//! the names of their stages. What `--set` changes is a trial, which takes nothing from the training beside it.
+
+use std::path::PathBuf;
+
+use crate::error::Result;
+use crate::pipeline::Pipeline;
+use crate::pipeline::config::StageConfig;
+use crate::pipeline::fingerprint::{Fingerprint, IngredientKind, LedgerChange};
+use crate::plan::planned::{Plan, PlanState, PlannedStage};
+use crate::plan::reasons::{explain_changes_with_places, find_upstream_stage};
+use crate::plan::unused::{LARGE_LOSS, UnusedWork};
+use crate::store::journal::{PastRun, RunRecord};
+use crate::store::listing::StoredFolder;
+use crate::store::metrics::{list_update_seconds, read_metrics};
+use crate::store::{Manifest, Store, StoreListing};
+use crate::text::file_head::is_present;
+use crate::text::place::Origin;
+
+/// How the place of a value is recorded that `--set` gave.
+const SET: &str = "--set ";
+
+impl Plan {
+    /// Finds what trainings did before that a run of this plan would not use, and says so in the reasons.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(crate) fn find_unused_work(
+        &mut self,
+        pipeline: &Pipeline,
+        store: &Store,
+        listing: &StoreListing,
+    ) -> Result<()> {
+        let search = Search { pipeline, store, listing, plan: self, runs: store.readable_runs()? };
+        let found: Vec<_> = self.stages.iter().map(|planned| search.find(planned)).collect::<Result<_>>()?;
+        for (planned, found) in self.stages.iter_mut().zip(found) {
+            let Some(Found { work, restarts }) = found else { continue };
+            if restarts {
+                planned.reasons.clone_from(&work.changes);
+                planned.reasons.push(work.describe());
+                planned.extension = None;
+            }
+            planned.unused = Some(work);
+        }
+        Ok(())
+    }
+
+    /// The stages that would run and leave work of an earlier training unused.
+    pub(crate) fn unused(&self) -> impl Iterator<Item = (&PlannedStage, &UnusedWork)> {
+        let runs =
+            |planned: &&PlannedStage| matches!(planned.state, PlanState::Run | PlanState::Resume { .. });
+        self.wanted().filter(runs).filter_map(|planned| Some((planned, planned.unused.as_ref()?)))
+    }
+
+    /// Seconds of work that a run must not leave unused without being asked; `None` if it may.
+    #[must_use]
+    pub(crate) fn large_loss(&self) -> Option<f64> {
+        let mistakable = self.unused().filter(|(_, work)| work.mistakable);
+        let seconds: f64 = mistakable.map(|(_, work)| work.seconds).sum();
+        (seconds > LARGE_LOSS).then_some(seconds)
+    }
+}
+
+/// What is searched for unused work.
+struct Search<'a> {
+    pipeline: &'a Pipeline,
+    store: &'a Store,
+    listing: &'a StoreListing,
+    plan: &'a Plan,
+    runs: Vec<PastRun>,
+}
+
+/// Unused work of a stage, and whether the stage starts over because it is another training than before, not only a longer one.
+struct Found {
+    work: UnusedWork,
+    restarts: bool,
+}
+
+/// A training in the store.
+struct Earlier<'a> {
+    manifest: &'a Manifest,
+    folder: PathBuf,
+    finished: bool,
+    /// Updates that it did, as far as its checkpoints and its artifact say.
+    done: u64,
+}
+
+/// What may be meant when an earlier training is not used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meant {
+    /// A trial beside it, or somebody goes on with it at this moment.
+    Trial,
+    /// Another training, as the settings say.
+    Other,
+    /// Perhaps that one.
+    Unclear,
+}
+
+impl Search<'_> {
+    fn find(&self, planned: &PlannedStage) -> Result<Option<Found>> {
+        let begun = self.listing.work(&planned.key.name, &planned.key.fingerprint).is_some();
+        let extends = planned.extension.as_ref();
+        let goes_on = extends.is_some_and(|extension| extension.from.is_some());
+        // What is begun was asked for when it began.
+        let starts = planned.state == PlanState::Run && !begun && !self.is_twin(planned);
+        let last = if starts && !goes_on { self.find_last_training(planned) } else { None };
+        match (last, extends) {
+            (Some(last), extension)
+                if extension.is_none_or(|old| old.fingerprint != last.manifest.fingerprint) =>
+            {
+                let work = self.judge(planned, &last, 0)?;
+                Ok(work.map(|work| Found { work, restarts: true }))
+            }
+            (_, Some(extension)) => {
+                let first = extension.from.as_ref().map_or(0, |(_, step)| *step);
+                let Some(earlier) = self.find_training(&extension.fingerprint) else { return Ok(None) };
+                let work = self.judge(planned, &Earlier { done: extension.done, ..earlier }, first)?;
+                Ok(work.map(|work| Found { work, restarts: false }))
+            }
+            (_, None) => Ok(None),
+        }
+    }
+
+    /// Whether an earlier stage makes the same result.
+    fn is_twin(&self, planned: &PlannedStage) -> bool {
+        let first = self.plan.stages.iter().find(|other| other.key.fingerprint == planned.key.fingerprint);
+        first.is_some_and(|first| first.id != planned.id)
+    }
+
+    fn trainings(&self) -> impl Iterator<Item = Earlier<'_>> {
+        let finished = self.listing.artifacts.iter().map(|folder| (folder, true));
+        let all = finished.chain(self.listing.unfinished.iter().map(|folder| (folder, false)));
+        all.filter_map(|(folder, finished)| self.read_training(folder, finished))
+    }
+
+    fn read_training<'a>(&'a self, folder: &'a StoredFolder, finished: bool) -> Option<Earlier<'a>> {
+        let manifest = folder.manifest.as_ref().ok()?;
+        let value = |what: IngredientKind, name: &str| manifest.ledger.value(what, name);
+        let steps = value(IngredientKind::Field, "steps")
+            .filter(|_| value(IngredientKind::Kind, "") == Some("train"))?;
+        let kept = self.listing.permanent(&manifest.fingerprint).last().copied();
+        let done = if finished { steps.parse().ok()? } else { folder.step.max(kept).unwrap_or(0) };
+        Some(Earlier { manifest, folder: folder.path.clone(), finished, done })
+    }
+
+    fn find_training(&self, fingerprint: &Fingerprint) -> Option<Earlier<'_>> {
+        self.trainings().find(|earlier| earlier.manifest.fingerprint == *fingerprint)
+    }
+
+    /// The last other training of a stage that this file made.
+    fn find_last_training(&self, planned: &PlannedStage) -> Option<Earlier<'_>> {
+        if !matches!(self.pipeline.stage(planned.id).config, StageConfig::Train(_)) {
+            return None;
+        }
+        let own = |earlier: &Earlier<'_>| {
+            let manifest = earlier.manifest;
+            manifest.stage.name == planned.key.name
+                && manifest.fingerprint != planned.key.fingerprint
+                && self.is_own(&manifest.fingerprint)
+        };
+        let rank = |earlier: &Earlier<'_>| {
+            let run = self.find_last_run(&earlier.manifest.fingerprint).map_or(0, |run| run.number);
+            (run, earlier.manifest.created.clone())
+        };
+        self.trainings().filter(own).max_by_key(rank)
+    }
+
+    /// The runs that worked on a result, oldest first.
+    fn list_runs(&self, fingerprint: &Fingerprint) -> impl Iterator<Item = &PastRun> {
+        let made = |run: &&PastRun| run.begun.values().any(|begun| *begun == fingerprint.0);
+        self.runs.iter().filter(made)
+    }
+
+    fn find_last_run(&self, fingerprint: &Fingerprint) -> Option<&PastRun> {
+        let own = self.list_runs(fingerprint).filter(|run| run.file == self.pipeline.file).last();
+        own.or_else(|| self.list_runs(fingerprint).last())
+    }
+
+    /// Whether this file made a result, or one that was moved or removed since.
+    fn is_own(&self, fingerprint: &Fingerprint) -> bool {
+        let mut runs = self.list_runs(fingerprint);
+        self.list_runs(fingerprint).any(|run| run.file == self.pipeline.file)
+            || runs.all(|run| !is_present(&run.file))
+    }
+
+    /// The work of an earlier training after update `first`, if there is some and it is no trial's business.
+    fn judge(&self, planned: &PlannedStage, earlier: &Earlier<'_>, first: u64) -> Result<Option<UnusedWork>> {
+        let updates = earlier.done.saturating_sub(first);
+        let meant = self.find_meaning(planned, earlier)?;
+        if updates == 0 || meant == Meant::Trial {
+            return Ok(None);
+        }
+        let metrics = read_metrics(self.store.vfs(), &earlier.folder)?.unwrap_or_default();
+        let changes = planned.key.ledger.changes_since(&earlier.manifest.ledger);
+        let settings = self.find_last_run(&earlier.manifest.fingerprint).map(|run| run.settings.clone());
+        Ok(Some(UnusedWork {
+            updates,
+            seconds: sum_seconds(&metrics.lines, first),
+            finished: earlier.finished,
+            changes: explain_changes_with_places(self.pipeline, self.pipeline.stage(planned.id), &changes),
+            settings: settings.filter(|settings| *settings != self.pipeline.settings),
+            mistakable: meant == Meant::Unclear,
+        }))
+    }
+
+    fn find_meaning(&self, planned: &PlannedStage, earlier: &Earlier<'_>) -> Result<Meant> {
+        let fingerprint = &earlier.manifest.fingerprint;
+        if self.store.find_maker(fingerprint)?.is_some() {
+            return Ok(Meant::Trial);
+        }
+        if !self.is_own(fingerprint) {
+            return Ok(Meant::Other);
+        }
+        let run = self.find_last_run(fingerprint);
+        // Records that are gone or damaged explain nothing.
+        let record = run.and_then(|run| self.store.run_record(run.number).ok().flatten());
+        let Some(record) = record else { return Ok(Meant::Unclear) };
+        let comparison = SettingComparison { pipeline: self.pipeline, plan: self.plan, record: &record };
+        let asked_for = comparison.is_by_settings(planned, false);
+        let trials = asked_for || comparison.is_by_settings(planned, true);
+        Ok(match earlier.finished {
+            true if asked_for || trials && !self.pipeline.settings.is_empty() => Meant::Trial,
+            true if trials => Meant::Other,
+            // One trial after the other. But a training that `--set` was to make longer is no trial.
+            false if asked_for && !record.settings.is_empty() => Meant::Other,
+            _ => Meant::Unclear,
+        })
+    }
+}
+
+/// Whether stages differ from those of a run by settings of a command line alone.
+struct SettingComparison<'a> {
+    pipeline: &'a Pipeline,
+    plan: &'a Plan,
+    record: &'a RunRecord,
+}
+
+/// What made a setting differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// `--set`.
+    Setting,
+    /// Nobody wrote it: it is a default, or belongs to something that was set.
+    Default,
+    /// Something else, such as an edited file.
+    Other,
+}
+
+impl SettingComparison<'_> {
+    /// Whether every difference is due to a `--set` of now or, if `past` is true, of the run.
+    fn is_by_settings(&self, planned: &PlannedStage, past: bool) -> bool {
+        let Some(old) = self.record.stages.get(&planned.key.name) else { return false };
+        let changes = planned.key.ledger.changes_since(old);
+        let causes: Vec<Cause> =
+            changes.iter().map(|change| self.find_cause(planned, change, past)).collect();
+        causes.contains(&Cause::Setting) && !causes.contains(&Cause::Other)
+    }
+
+    fn find_cause(&self, planned: &PlannedStage, change: &LedgerChange, past: bool) -> Cause {
+        let stage = self.pipeline.stage(planned.id);
+        let was_set = || {
+            let places = self.record.places.get(&planned.key.name);
+            places.and_then(|places| places.get(&change.name)).is_some_and(|place| place.starts_with(SET))
+        };
+        match change.what {
+            IngredientKind::Field => match stage.field_at(&change.name).map(|field| &field.origin) {
+                Some(Origin::Set) => Cause::Setting,
+                _ if past && was_set() => Cause::Setting,
+                None | Some(Origin::Default) => Cause::Default,
+                Some(Origin::Written | Origin::Recipe(_) | Origin::Lock) => Cause::Other,
+            },
+            IngredientKind::Input => match find_upstream_stage(stage, &change.name) {
+                Some(id) if self.is_by_settings(self.plan.planned(id), past) => Cause::Setting,
+                _ => Cause::Other,
+            },
+            IngredientKind::Schema
+            | IngredientKind::Kind
+            | IngredientKind::Revision
+            | IngredientKind::Source => Cause::Other,
+        }
+    }
+}
+
+/// Seconds of the updates from `first` on.
+fn sum_seconds(lines: &[String], first: u64) -> f64 {
+    let own = list_update_seconds(lines).into_iter().filter(|(step, _)| *step >= first);
+    own.map(|(_, seconds)| seconds).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_seconds_are_those_of_the_lost_updates() {
+        let line =
+            |step: u64| format!(r#"{{"step":{step},"tokens":{},"tokens_per_second":50}}"#, (step + 1) * 100);
+        let mut lines: Vec<String> = (0..10).map(line).collect();
+        lines.push(r#"{"step":9,"held_out_loss":{"text":1}}"#.into());
+        assert_eq!(
+            (sum_seconds(&lines, 0), sum_seconds(&lines, 7), sum_seconds(&lines, 10)),
+            (20.0, 6.0, 0.0)
+        );
+    }
+}

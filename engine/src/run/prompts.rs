@@ -1,0 +1,58 @@
+//! Requests that do not fit into the model's context: their tokens are counted as soon as the tokenizer is there, before any training, and
+//! not by the last stage.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+
+use crate::check::lint::{UncountedPrompt, judge_prompt, list_uncounted_prompts};
+use crate::error::{Error, Result};
+use crate::pipeline::Pipeline;
+use crate::pipeline::stage::StageId;
+use crate::plan::{Plan, PlanState};
+use crate::run::execute::Execute;
+use crate::run::runner::Runner;
+use crate::store::Store;
+use crate::text::diagnostic::Diagnostic;
+
+/// Refuses a run whose requests do not fit, as far as their tokenizers are in the store.
+pub(super) fn refuse_long_prompts(runner: &Runner<'_>) -> Result<()> {
+    let Some(execute) = runner.execute else { return Ok(()) };
+    let found = find_long_prompts(runner.pipeline, runner.plan, runner.store, execute);
+    let Some((stage, _)) = found.first() else { return Ok(()) };
+    let stage = stage.clone();
+    let findings = found.into_iter().filter(|(other, _)| *other == stage).map(|(_, finding)| finding);
+    Err(Error::Contradiction { findings: findings.collect(), stage })
+}
+
+/// Requests of the selected stages that do not fit, with the stages that ask, as far as their tokenizers are in the store. What is wrong
+/// with a tokenizer that cannot be read is told by the first stage that opens it.
+#[must_use]
+pub(crate) fn find_long_prompts(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    store: &Store,
+    execute: &dyn Execute,
+) -> Vec<(String, Diagnostic)> {
+    let asked: Vec<StageId> = plan.running().into_iter().map(|planned| planned.id).collect();
+    let mut by_tokenizer: IndexMap<PathBuf, Vec<UncountedPrompt<'_>>> = IndexMap::new();
+    for prompt in list_uncounted_prompts(&pipeline.stages) {
+        let key = &plan.planned(prompt.tokenizer).key;
+        let folder = store.artifact(&key.name, &key.fingerprint);
+        // What is to be made again is not the one that will be there.
+        let stays = !matches!(plan.planned(prompt.tokenizer).state, PlanState::Again | PlanState::Corrupt(_));
+        if asked.contains(&prompt.stage.id) && stays && store.vfs().stat(&folder).is_ok() {
+            by_tokenizer.entry(folder).or_default().push(prompt);
+        }
+    }
+    let mut found = Vec::new();
+    for (folder, prompts) in by_tokenizer {
+        let kinds: Vec<_> = prompts.iter().map(|prompt| prompt.prompt).collect();
+        let Ok(counts) = execute.count_prompt_tokens(&folder, &kinds) else { continue };
+        for (prompt, tokens) in prompts.iter().zip(counts) {
+            let finding = tokens.and_then(|tokens| judge_prompt(&pipeline.stages, prompt, tokens));
+            found.extend(finding.map(|finding| (prompt.stage.name.clone(), finding)));
+        }
+    }
+    found
+}

@@ -49,6 +49,7 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 /// - 6 of `rows` and 2 of `tokenizer`: of several answers in a row each is learned; before, a dataset of such conversations was at fault, or
 ///   had them skipped.
 /// - 12 of `evaluate`: a gap of blanks is an answer; gaps of known length are written in batches.
+/// - 13 of `evaluate`: the report of a benchmark has its batch and the chat template.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
@@ -63,7 +64,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Convert(_) => 4,
         StageConfig::Generate(_) => 5,
         StageConfig::Rows(_) | StageConfig::Train(_) => 6,
-        StageConfig::Evaluate(_) => 12,
+        StageConfig::Evaluate(_) => 13,
     }
 }
 

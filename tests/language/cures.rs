@@ -53,6 +53,11 @@ fn folder(name: &str) -> Vec<Case> {
 /// A piece of `tests/cases/data/pages.kdl`, and a mistake that replaces it: one for every help that no other case provokes.
 const SLIPS: &[(&str, &str)] = &[
     (
+        "mixture \"prose\" { dataset \"text\" }",
+        "dataset \"few\" from=\"tests/cases/data/few/*.jsonl\" format=\"jsonl\" held-out=\"1%\"\n\
+         mixture \"prose\" { dataset \"text\"; dataset \"few\" }",
+    ),
+    (
         "sampler \"parallel\" kind",
         "benchmark \"gsm8k\" from=\"tests/cases/data/capitals.jsonl\" kind=\"exact\"\nsampler \"parallel\" kind",
     ),
@@ -422,6 +427,8 @@ const PROSE: &[(&str, &[&str])] = &[
             "name a dataset that has ",
             "give `rows` the checkpoint's own ",
             "move it to another `evaluate`",
+            "name a tokenizer that has ",
+            "use a sampler without ",
         ],
     ),
     (
@@ -439,10 +446,12 @@ const PROSE: &[(&str, &[&str])] = &[
             "a pipeline is KDL",
             "extract it",
             "save it as ",
+            "save the model's ",
             "environment variables are not expanded",
             "fill gaps with a checkpoint ",
             "write each ",
             "add it to the file",
+            "add documents",
         ],
     ),
     (

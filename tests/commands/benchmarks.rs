@@ -540,7 +540,7 @@ mod hub {
         let columns = ["question", "answer"];
         hub.columns("openai/gsm8k", &[("main", &columns), ("socratic", &columns)]);
         let infilling = "datasets/loubnabnl/humaneval_infilling";
-        hub.publish(infilling, "", COMMIT, &[small("humaneval_infilling.py", "import datasets")]);
+        hub.publish(infilling, "main", COMMIT, &[small("humaneval_infilling.py", "import datasets")]);
         let (single, spans) = include_str!("../cases/data/gaps.jsonl")
             .lines()
             .partition::<Vec<_>, _>(|line| line.contains("SingleLine"));

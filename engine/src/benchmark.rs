@@ -3,11 +3,11 @@
 
 mod files;
 mod flips;
+mod samples;
 mod scores;
 
-pub use files::{
-    BenchmarkFileError, Sample, SampleSource, read_placed_problems, read_problems, read_samples,
-};
+pub use files::{BenchmarkFileError, read_placed_problems, read_problems};
 pub(crate) use files::{find_unread_field, read_first_problems};
 pub(crate) use flips::Flips;
+pub use samples::{Sample, SampleSource, read_samples};
 pub use scores::{BenchmarkScores, GradedSample, ProblemScore, is_empty, score_samples};

@@ -1,14 +1,15 @@
 //! Problems of benchmarks: a record of a file becomes what the interpreters and a model need.
 
+mod evalplus;
 mod inputs;
 mod json_text;
 mod layouts;
 mod record;
+mod task_id;
 mod wire;
 
-use std::fmt;
-
 pub use record::RecordError;
+pub use task_id::TaskId;
 pub(crate) use wire::encode_problem;
 
 use layouts::{read_choice, read_exact, read_gsm8k, read_humaneval, read_infilling, read_mbpp};
@@ -35,11 +36,6 @@ pub enum Layout {
     /// Questions of somebody's own with several answers, one of which is right. Nothing is written: the model finds one the likeliest.
     Choice,
 }
-
-/// What identifies a problem: 2, "2" and "Mbpp/2" are the same. Any other name counts as a whole: `algebra/0` and `anatomy/0` are two
-/// problems, and so are `RandomSpanInfilling/HumanEval/0/1` and "1".
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TaskId(String);
 
 /// A problem that programs or answers can be graded on.
 #[derive(Clone, Debug)]
@@ -85,11 +81,21 @@ pub(crate) enum Check {
 }
 
 /// Names of the benchmarks whose layout is known, and of the kinds of own ones to which answers are written.
-pub const NAMES: [&str; 9] =
-    ["humaneval", "humaneval+", "mbpp", "mbpp+", "gsm8k", "humaneval-infilling", "code", "exact", "infill"];
-
-/// What stands before the `/` in the names of problems that a built-in benchmark numbers.
-const NUMBERED: [&str; 3] = ["HumanEval", "Mbpp", "gsm8k"];
+pub const NAMES: [&str; 13] = [
+    "humaneval",
+    "humaneval+",
+    "mbpp",
+    "mbpp+",
+    "gsm8k",
+    "humaneval-infilling",
+    "humaneval-single-line",
+    "humaneval-multi-line",
+    "humaneval-random-span",
+    "humaneval-random-span-light",
+    "code",
+    "exact",
+    "infill",
+];
 
 /// The fields of HumanEval-Infilling.
 const INFILLING_FIELDS: [&str; 6] =
@@ -121,7 +127,12 @@ impl Layout {
             "humaneval" | "humaneval+" => Some(Self::HumanEval),
             "mbpp" | "mbpp+" => Some(Self::Mbpp),
             "gsm8k" => Some(Self::Gsm8k),
-            "humaneval-infilling" | "infill" => Some(Self::Infilling),
+            "humaneval-infilling"
+            | "humaneval-single-line"
+            | "humaneval-multi-line"
+            | "humaneval-random-span"
+            | "humaneval-random-span-light"
+            | "infill" => Some(Self::Infilling),
             "code" => Some(Self::Code),
             "exact" => Some(Self::Exact),
             "choice" => Some(Self::Choice),
@@ -154,34 +165,20 @@ impl Layout {
         }
     }
 
+    /// The benchmark whose numbers its problems have, if names are numbers alone.
+    fn numbers(self) -> Option<&'static str> {
+        match self {
+            Self::HumanEval => Some("HumanEval"),
+            Self::Mbpp => Some("Mbpp"),
+            Self::Gsm8k => Some("gsm8k"),
+            Self::Infilling | Self::Code | Self::Exact | Self::Choice => None,
+        }
+    }
+
     /// Whether an answer gives a number.
     #[must_use]
     pub fn finds_numbers(self) -> bool {
         self == Self::Gsm8k
-    }
-}
-
-impl TaskId {
-    /// From the text or number of a `task_id`: its number, if it is one or the name that a built-in benchmark gives to it.
-    #[must_use]
-    pub fn from_name(name: &str) -> Self {
-        let built_in = name.split_once('/').filter(|(benchmark, _)| NUMBERED.contains(benchmark));
-        let last = built_in.map_or(name, |(_, last)| last);
-        let number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
-        let own = if number { last.trim_start_matches('0') } else { name };
-        Self(if own.is_empty() { "0".into() } else { own.to_owned() })
-    }
-
-    /// The number, if it is one.
-    #[must_use]
-    pub fn number(&self) -> Option<u64> {
-        self.0.parse().ok()
-    }
-}
-
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 
@@ -207,16 +204,16 @@ impl Problem {
     ) -> Result<Self, RecordError> {
         let record = &Record { fields, line };
         match layout {
-            Layout::HumanEval => read_humaneval(record),
-            Layout::Mbpp => read_mbpp(record),
+            Layout::HumanEval => read_humaneval(record, false),
+            Layout::Mbpp => read_mbpp(record, false),
             Layout::Gsm8k => read_gsm8k(record, number),
             Layout::Exact => read_exact(record, number),
             Layout::Choice => read_choice(record, number),
             Layout::Infilling => read_infilling(record),
             Layout::Code if fields.get("test_list").is_some_and(|tests| !tests.is_null()) => {
-                read_mbpp(record)
+                read_mbpp(record, true)
             }
-            Layout::Code => read_humaneval(record),
+            Layout::Code => read_humaneval(record, true),
         }
     }
 

@@ -419,6 +419,9 @@ mod hub {
 
     const COMMIT: &str = "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544";
 
+    /// What the hub has converted.
+    const CONVERTED: &str = "448c2c3aa97f52fa1a2e5447dce6050a7d6d172f";
+
     fn parquet(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
@@ -490,6 +493,19 @@ mod hub {
         parquet(["question", "answer"].map(column).to_vec())
     }
 
+    /// A subset of HumanEval-Infilling as the hub converts it, with these problems.
+    fn gaps(lines: &str) -> Vec<u8> {
+        let problems: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let column = |name: &'static str| {
+            let texts = problems.iter().map(|problem| problem[name].as_str().unwrap());
+            (name, Arc::new(StringArray::from_iter_values(texts)) as ArrayRef)
+        };
+        parquet(GAP_COLUMNS.map(column).to_vec())
+    }
+
+    const GAP_COLUMNS: [&str; 6] =
+        ["task_id", "entry_point", "prompt", "suffix", "canonical_solution", "test"];
+
     /// A hub with all benchmarks.
     fn start_hub() -> Server {
         let hub = Server::start();
@@ -523,6 +539,21 @@ mod hub {
         hub.publish("datasets/openai/gsm8k", "", COMMIT, &files);
         let columns = ["question", "answer"];
         hub.columns("openai/gsm8k", &[("main", &columns), ("socratic", &columns)]);
+        let infilling = "datasets/loubnabnl/humaneval_infilling";
+        hub.publish(infilling, "main", COMMIT, &[small("humaneval_infilling.py", "import datasets")]);
+        let (single, spans) = include_str!("../cases/data/gaps.jsonl")
+            .lines()
+            .partition::<Vec<_>, _>(|line| line.contains("SingleLine"));
+        let files = [
+            large("HumanEval-SingleLineInfilling/test/0000.parquet", gaps(&single.join("\n"))),
+            // As the hub wrote it before.
+            large("HumanEval-RandomSpanInfilling/humaneval_infilling-test.parquet", gaps(&spans.join("\n"))),
+            large("HumanEval-RandomSpanInfillingLight/test/0000.parquet", "something else"),
+        ];
+        hub.publish(infilling, "refs/convert/parquet", CONVERTED, &files);
+        let subset = |name: &'static str| (name, GAP_COLUMNS.as_slice());
+        let subsets = ["HumanEval-SingleLineInfilling", "HumanEval-RandomSpanInfilling"].map(subset);
+        hub.columns("loubnabnl/humaneval_infilling", &subsets);
         hub
     }
 
@@ -592,6 +623,40 @@ evaluate "code" {
             |path: &String| path.contains("/resolve/") && path.ends_with("main/test-00000-of-00001.parquet");
         assert!(!asked.is_empty() && asked.iter().all(split), "{asked:?}");
         assert_eq!(probes(&project)[1]["graded/gsm8k"]["total"], 3);
+    }
+
+    #[test]
+    fn gaps_come_from_the_branch_that_the_hub_converts() {
+        let rest = r#"sampler="random" length="2..4""#;
+        let far = format!(
+            "evaluate \"code\" {{ checkpoint \"sft\"; benchmark \"humaneval-single-line\" {rest}; benchmark \"humaneval-random-span\" {rest} }}"
+        );
+        let (project, hub) = (project(&far), start_hub());
+        let command = |arguments: &[&str]| fmflow(&project, &hub, arguments);
+        command(&["run", "tiny.kdl", "--until", "code"])
+            .exits(2)
+            .says("`hf:loubnabnl/humaneval_infilling` is not pinned");
+        let checked = command(&["check", "tiny.kdl", "--lock"]).ok();
+        assert!(!checked.stderr.contains("columns are not checked"), "{}", checked.stderr);
+        let lock = fs::read_to_string(project.path().join("tiny.lock")).unwrap();
+        assert!(lock.contains("revision=\"refs/convert/parquet\"") && lock.contains(CONVERTED), "{lock}");
+        hub.forget();
+        command(&["run", "tiny.kdl", "--until", "code"]).ok();
+        let asked: Vec<String> = hub.asked().into_iter().map(|(path, _)| path).collect();
+        assert!(!asked.is_empty() && asked.iter().all(|path| path.contains(CONVERTED)), "{asked:?}");
+        assert!(!asked.iter().any(|path| path.contains("Light")), "{asked:?}");
+        let found = &report(&project).1["sft"]["benchmarks"];
+        assert_eq!(
+            (&found["humaneval-single-line"]["total"], &found["humaneval-random-span"]["total"]),
+            (&1.into(), &2.into())
+        );
+        // Its own branch holds no problems.
+        let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
+        project.write("tiny.kdl", &text.replace("single-line\" ", "single-line\" revision=\"main\" "));
+        command(&["check", "tiny.kdl", "--online"])
+            .exits(2)
+            .says("`loubnabnl/humaneval_infilling` has no")
+            .says("or the file of its problems in `from=`");
     }
 
     #[test]

@@ -49,6 +49,20 @@ fn a_damaged_record_is_named_and_stops_no_run() {
 }
 
 #[test]
+fn the_folder_of_a_damaged_artifact_is_shown_with_a_warning() {
+    let project = finished();
+    let shown = project.fmflow(&["show", "p.kdl", "bpe", "--path"]).ok();
+    let folder = PathBuf::from(shown.stdout.trim_end());
+    assert!(folder.join("manifest.json").is_file() && shown.stderr.is_empty(), "{}", shown.stderr);
+    fs::write(folder.join("summary.json"), "{}").unwrap();
+    let damaged = project.fmflow(&["show", "p.kdl", "bpe", "--path"]).ok();
+    assert_eq!(damaged.stdout, shown.stdout);
+    assert!(damaged.stderr.starts_with("warning: `summary.json` in "), "{}", damaged.stderr);
+    project.fmflow(&["show", "p.kdl", "bpe"]).exits(4);
+    project.fmflow(&["verify", damaged.stdout.trim_end()]).exits(4);
+}
+
+#[test]
 fn a_damaged_format_is_no_other_version() {
     let project = finished();
     for command in [&["log"][..], &["status", "p.kdl"], &["plan", "p.kdl"], &["run", "p.kdl"]] {

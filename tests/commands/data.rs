@@ -245,6 +245,22 @@ fn arrays_and_tables_give_the_rows_of_lines() {
 }
 
 #[test]
+fn a_line_without_a_field_is_one_fault_wherever_it_is() {
+    let whole = || json!({"instruction": "a", "output": "b"});
+    let lacking = || json!({"instruction": "c", "outptu": "d"});
+    let settings = "{ chat user=\"instruction\" assistant=\"output\"; unread \"outptu\" }";
+    for (number, lines) in [(1, [lacking(), whole()]), (2, [whole(), lacking()])] {
+        let checked = project(lines.into_iter(), settings).fmflow(&["check", "p.kdl"]).exits(8);
+        checked.says("faulty-lines").says(&format!("d.jsonl:{number}: ")).says("`output`");
+    }
+    // That no line has it is a fault of the setting.
+    project([lacking(), lacking()].into_iter(), settings)
+        .fmflow(&["check", "p.kdl"])
+        .exits(2)
+        .says("no-column");
+}
+
+#[test]
 fn what_is_wrong_with_a_table_is_told_by_check_and_by_rows() {
     let project =
         project(alpaca(), "{ chat user=\"instruction\" assistant=\"output\"; unread \"input\" \"system\" }");

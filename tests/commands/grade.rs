@@ -1,6 +1,6 @@
 //! `fmflow grade` on small files of its own. With `FMFLOW_DATA`, `just grade` grades the benchmarks themselves.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::Project;
 
@@ -71,6 +71,34 @@ fn task_ids_of_mbpp_are_the_same_in_every_form() {
     assert!(
         project(MBPP, samples).fmflow(&arguments("mbpp", &["--json"])).ok().stdout.contains("\"passed\": 0")
     );
+    // A program for another benchmark's problem of that number.
+    let other = sample("HumanEval/2", "solution", "def area(r): return r");
+    project(MBPP, &other)
+        .fmflow(&arguments("mbpp", &[]))
+        .exits(8)
+        .says("samples.jsonl:1: task HumanEval/2 is not among the problems");
+}
+
+#[test]
+fn problems_of_two_benchmarks_in_one_file_are_two_even_with_one_number() {
+    let problem = |task: &str, result: u8| {
+        let test = format!("assert f() == {result}");
+        json!({"task_id": task, "prompt": "Write f.", "test_list": [test]}).to_string() + "\n"
+    };
+    let problems = problem("HumanEval/0", 1) + &problem("Mbpp/0", 2) + &problem("Mbpp/7", 7);
+    let samples = sample("HumanEval/0", "solution", "def f(): return 1")
+        + &sample("Mbpp/0", "solution", "def f(): return 1")
+        + &sample("7", "solution", "def f(): return 7");
+    let ran = project(&problems, &samples).fmflow(&arguments("code", &["--json"])).ok();
+    let json: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let outcomes: Vec<&Value> =
+        json["results"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
+    assert_eq!(outcomes, ["passed", "wrong-answer", "passed"]);
+    assert_eq!(json["problems"].as_object().unwrap().len(), 3);
+    project(&problems, &sample("0", "solution", "def f(): return 1"))
+        .fmflow(&arguments("code", &[]))
+        .exits(8)
+        .says("samples.jsonl:1: task 0 may be HumanEval/0 or Mbpp/0");
 }
 
 #[test]

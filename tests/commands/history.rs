@@ -201,7 +201,8 @@ fn status_shows_a_failure_until_the_stage_runs_again() {
     let fails =
         Pretend { fails: Some(("ar", fmflow_engine::error::FailureKind::Diverged)), ..Pretend::default() };
     assert_eq!(project.pretend("p.kdl", &fails).unwrap().error.unwrap().exit_code(), 7);
-    project.fmflow(&["status", "p.kdl"]).ok().says("failed: stage `ar`: it was told to fail");
+    let said = project.fmflow(&["status", "p.kdl"]).ok().says("failed: it was told to fail");
+    said.says("next: change `ar`, which would diverge again");
     project.pretend("p.kdl", &Pretend::default()).unwrap();
     assert!(!project.fmflow(&["status", "p.kdl"]).ok().stdout.contains("failed"));
 }

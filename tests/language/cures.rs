@@ -53,6 +53,11 @@ fn folder(name: &str) -> Vec<Case> {
 /// A piece of `tests/cases/data/pages.kdl`, and a mistake that replaces it: one for every help that no other case provokes.
 const SLIPS: &[(&str, &str)] = &[
     (
+        "mixture \"prose\" { dataset \"text\" }",
+        "dataset \"few\" from=\"tests/cases/data/few/*.jsonl\" format=\"jsonl\" held-out=\"1%\"\n\
+         mixture \"prose\" { dataset \"text\"; dataset \"few\" }",
+    ),
+    (
         "sampler \"parallel\" kind",
         "benchmark \"gsm8k\" from=\"tests/cases/data/capitals.jsonl\" kind=\"exact\"\nsampler \"parallel\" kind",
     ),
@@ -433,6 +438,8 @@ const PROSE: &[(&str, &[&str])] = &[
             "name a dataset that has ",
             "give `rows` the checkpoint's own ",
             "move it to another `evaluate`",
+            "name a tokenizer that has ",
+            "use a sampler without ",
         ],
     ),
     (
@@ -450,10 +457,12 @@ const PROSE: &[(&str, &[&str])] = &[
             "a pipeline is KDL",
             "extract it",
             "save it as ",
+            "save the model's ",
             "environment variables are not expanded",
             "fill gaps with a checkpoint ",
             "write each ",
             "add it to the file",
+            "add documents",
         ],
     ),
     (
@@ -627,11 +636,10 @@ const UNPROVOKED: &[(&str, usize, &str)] = &[
     ("engine/src/hub/pins.rs", 1, "the cure is a command"),
     ("engine/src/language/decode.rs", 4, "unreadable files and links: the cure is outside the file"),
     ("engine/src/language/decode/command.rs", 2, "provoked in `tests/commands/programs.rs`"),
-    ("engine/src/language/decode/columns.rs", 1, "another data file is needed; `fixes.rs` has some"),
     ("engine/src/language/decode/dataset.rs", 3, "filters and commands, provoked in `tests/commands`"),
     ("engine/src/language/decode/heads.rs", 2, "another data file is needed"),
     ("engine/src/language/decode/tables.rs", 2, "another data file is needed"),
-    ("engine/src/language/decode/unfit.rs", 1, "another data file is needed; `fixes.rs` has some"),
+    ("engine/src/language/decode/unfit.rs", 2, "another data file is needed; `fixes.rs` has some"),
     ("engine/src/language/draft.rs", 1, "provoked in `check.rs`: a new name is the reader's choice"),
     ("engine/src/language/include.rs", 2, "limits of includes, in several files"),
     ("engine/src/language/mixture/nesting.rs", 1, "a limit"),

@@ -1,4 +1,4 @@
-//! Files of problems and of samples, read whole or refused with a place.
+//! Files of problems, read whole or refused with a place.
 
 use std::collections::HashMap;
 
@@ -25,44 +25,6 @@ pub struct BenchmarkFileError {
     pub what: String,
     /// How to fix it.
     pub fix: String,
-}
-
-/// A program or an answer that somebody or a model wrote for a problem.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// The problem.
-    pub id: TaskId,
-    /// `task_id` as its file writes it.
-    pub name: String,
-    /// What was written.
-    pub source: SampleSource,
-}
-
-/// What a sample holds: the two fields of EvalPlus.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SampleSource {
-    /// `solution`: a whole program or answer.
-    Solution(String),
-    /// `completion`: what follows the prompt.
-    Completion(String),
-}
-
-impl Sample {
-    /// The program or answer that is graded.
-    #[must_use]
-    pub fn program(&self, problem: &Problem) -> String {
-        match &self.source {
-            SampleSource::Solution(text) => text.clone(),
-            SampleSource::Completion(text) => problem.complete(text),
-        }
-    }
-
-    /// Whether nothing was written, as [`is_empty`].
-    #[must_use]
-    pub fn is_empty(&self, layout: Layout) -> bool {
-        let (SampleSource::Solution(text) | SampleSource::Completion(text)) = &self.source;
-        super::is_empty(text, layout)
-    }
 }
 
 /// Reads the problems of a benchmark from its files, each with the text by which it is shown. One file is read in its order; several are
@@ -199,58 +161,7 @@ fn read_problem_file(
     }
 }
 
-/// Reads samples for the problems from `file`, which is shown as `shown`.
-///
-/// # Errors
-/// If a line or a field is at fault, a sample is for none of the problems, or there is no sample.
-pub fn read_samples(
-    file: DataFile,
-    shown: &str,
-    problems: &[Problem],
-) -> Result<Vec<Sample>, BenchmarkFileError> {
-    let known: std::collections::HashSet<&TaskId> = problems.iter().map(|problem| &problem.id).collect();
-    let samples = read_records(file, shown, |place, object| {
-        let sample = read_sample(&object.fields).map_err(|what| {
-            fault(
-                place,
-                what,
-                "write {\"task_id\": \"HumanEval/0\", \"completion\": \"...\"} or \"solution\"",
-            )
-        })?;
-        if known.contains(&sample.id) {
-            return Ok(sample);
-        }
-        let what = format!("task {} is not among the problems", escape_line(&sample.name));
-        Err(fault(place, what, "name the file of problems that the samples were made for"))
-    })?;
-    match samples.is_empty() {
-        true => Err(fault(shown, "the file holds no sample", "write one object per line")),
-        false => Ok(samples),
-    }
-}
-
-fn read_sample(record: &Map<String, Value>) -> Result<Sample, String> {
-    let name = match record.get("task_id") {
-        Some(Value::String(name)) if !name.is_empty() => name.clone(),
-        Some(Value::Number(number)) if number.is_u64() => number.to_string(),
-        Some(_) => return Err("`task_id` is neither a text nor a whole number".into()),
-        None => return Err("`task_id` is missing".into()),
-    };
-    let text = |field: &str| match record.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(format!("`{field}` is not a text")),
-    };
-    let source = match (text("solution")?, text("completion")?) {
-        (Some(text), None) => SampleSource::Solution(text),
-        (None, Some(text)) => SampleSource::Completion(text),
-        (Some(_), Some(_)) => return Err("it has both a `solution` and a `completion`".into()),
-        (None, None) => return Err("it has neither a `solution` nor a `completion`".into()),
-    };
-    Ok(Sample { id: TaskId::from_name(&name), name, source })
-}
-
-fn read_records<T>(
+pub(super) fn read_records<T>(
     file: DataFile,
     shown: &str,
     mut read: impl FnMut(&str, &PlacedObject) -> Result<T, BenchmarkFileError>,
@@ -287,6 +198,6 @@ fn explain_fault(shown: &str, cause: RecordFault) -> BenchmarkFileError {
     }
 }
 
-fn fault(place: &str, what: impl Into<String>, fix: impl Into<String>) -> BenchmarkFileError {
+pub(super) fn fault(place: &str, what: impl Into<String>, fix: impl Into<String>) -> BenchmarkFileError {
     BenchmarkFileError { place: place.to_owned(), what: what.into(), fix: fix.into() }
 }

@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn scores_are_means_over_problems() {
-        let mut samples = vec![sample("Mbpp/1", Outcome::Passed), sample("1", Outcome::SyntaxError)];
+        let mut samples = vec![sample("Mbpp/1", Outcome::Passed), sample("Mbpp/01", Outcome::SyntaxError)];
         samples.extend(vec![sample("Mbpp/2", Outcome::TimedOut); 10]);
         let scores = score_samples(&samples, Layout::HumanEval);
         assert_eq!((scores.passed, scores.total, scores.timed_out, scores.syntax_errors), (1, 12, 10, 1));

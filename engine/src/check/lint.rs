@@ -8,6 +8,7 @@ mod capacity;
 mod checkpoint_folders;
 mod checkpoint_use;
 mod context;
+mod conversations;
 mod declarations;
 mod estimates;
 mod flow_objective;
@@ -16,9 +17,11 @@ mod lineage;
 mod long_prompts;
 mod optimizer;
 mod peak_rate;
+mod probes;
 mod requests;
 mod rows;
 mod sampler_cache;
+mod sampler_fit;
 mod sampler_paths;
 mod sampling;
 mod strides;
@@ -60,6 +63,7 @@ pub(crate) fn lint_pipeline(
     let stored = folders.contracts();
     let lineages = &Lineages::new(stages, &stored);
     folders.check_tokenizers(lineages, sink);
+    conversations::lint_conversations(&folders, lineages, sink);
     for stage in stages {
         match &stage.config {
             StageConfig::Train(config) => {
@@ -71,6 +75,7 @@ pub(crate) fn lint_pipeline(
                 teacher::lint_teacher(lineages, stage, config, sink);
                 branch::lint_branch(lineages, stage, config, sink);
                 watching::lint_watching(stage, config, sink);
+                probes::lint_probe(world, lineages, (stage, config), sink);
                 benchmarks::lint_probed_files(stage, config, sink);
                 capacity::check_probe_lengths(lineages, stage, config, sink);
                 rows::check_cut_conversations(lineages, stage, sink);

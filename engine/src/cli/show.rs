@@ -22,7 +22,7 @@ pub(super) struct ShowArguments {
     pub(super) source: PipelineArguments,
     /// The stage [default: all finished stages]
     stage: Option<String>,
-    /// Print only the folder of the stage's artifact
+    /// Print only the folder of the stage's artifact, also of a damaged one
     #[arg(long, requires = "stage")]
     path: bool,
     /// Print every setting with its origin instead, for all stages if none is named
@@ -88,7 +88,14 @@ pub(super) fn run_show(arguments: &ShowArguments, context: &CommandContext<'_>) 
         return resolved::show_resolved_settings(source, stage, arguments.json, context);
     }
     let Some(stage) = stage else { return show_finished_stages(arguments, context) };
-    let (store, artifact) = find_artifact(source, stage, context)?;
+    let found = find_artifact(source, stage, context);
+    if let (true, Err(error @ Error::Corrupt { folder, .. })) = (arguments.path, &found) {
+        // Whoever looks at the damage needs the folder; `verify` takes it.
+        let help = error.help().map(|help| format!("help: {help}\n")).unwrap_or_default();
+        context.output.message(&format!("warning: {error}\n{help}"));
+        return context.output.path(folder);
+    }
+    let (store, artifact) = found?;
     if arguments.path {
         return context.output.path(&artifact);
     }

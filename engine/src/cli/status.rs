@@ -1,5 +1,7 @@
 //! `fmflow status`: shows the state of every stage, also while another process runs them.
 
+mod history;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -12,7 +14,7 @@ use super::live_run::LivePipeline;
 use super::pipeline_arguments::PipelineArguments;
 use super::window_text::describe_window;
 use super::{CommandContext, plan};
-use crate::error::{Error, Result};
+use crate::error::{Error, FailureKind, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::plan::{PlanState, PlannedStage};
@@ -20,8 +22,12 @@ use crate::run;
 use crate::store::journal::PastRun;
 use crate::store::lock::LockHolder;
 use crate::store::{Store, StoreListing, lock, metrics, summary};
-use crate::text::display::{list_kept_updates, render_table};
+use crate::text::display::{cut_text, find_room, list_kept_updates, render_table};
 use crate::text::read::display_path;
+use history::PipelineRuns;
+
+/// The column of results.
+const RESULT: usize = 2;
 
 /// Time between two looks at the store.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -105,7 +111,7 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
             (Some(store), _) if open && history.is_at_work(planned) => {
                 row.with_progress(pipeline, planned, store)
             }
-            (_, Some(why)) if open => Ok(row.with_failure(why)),
+            (_, Some((run, why))) if open => Ok(row.with_failure(why, run)),
             _ => Ok(row),
         }
     };
@@ -120,9 +126,15 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
 
 impl PipelineStatus {
     fn text(&self, live: &LivePipeline, context: &CommandContext<'_>) -> String {
-        let rows = self.rows.iter().map(StatusRow::cells).collect();
-        let mut text = render_table(&["stage", "state", "result", "artifact"], rows);
+        let head = ["stage", "state", "result", "artifact"];
+        let mut rows: Vec<Vec<String>> = self.rows.iter().map(StatusRow::cells).collect();
+        let room = find_room(&head, &rows, RESULT, context.output.stdout_columns());
+        for (cells, _) in rows.iter_mut().zip(&self.rows).filter(|(_, row)| row.failed) {
+            cells[RESULT] = cut_text(&cells[RESULT], room);
+        }
+        let mut text = render_table(&head, rows);
         text += "\n";
+        self.rows.iter().filter_map(StatusRow::describe_failure).for_each(|line| text += &line);
         self.rows.iter().filter_map(StatusRow::describe_permanent).for_each(|line| text += &line);
         for holder in &self.running {
             let _ = writeln!(text, "a run is in progress: {}", holder.words);
@@ -135,7 +147,16 @@ impl PipelineStatus {
             }
             0 => writeln!(text, "nothing to do: every stage is finished"),
             _ => {
-                writeln!(text, "next: {}", live.source.format_next_command("run", &self.repair, context))
+                let run = live.source.format_next_command("run", &self.repair, context);
+                match self.rows.iter().find(|row| row.diverged) {
+                    // The same settings give the same updates.
+                    Some(row) => writeln!(
+                        text,
+                        "next: change `{}`, which would diverge again (lower `learning-rate peak=`, raise `warmup=`), then {run}",
+                        row.stage
+                    ),
+                    None => writeln!(text, "next: {run}"),
+                }
             }
         };
         text
@@ -158,38 +179,6 @@ impl PipelineStatus {
     }
 }
 
-/// Runs of the store, and the processes at work.
-struct PipelineRuns<'a> {
-    runs: &'a [PastRun],
-    holders: &'a [LockHolder],
-}
-
-impl<'a> PipelineRuns<'a> {
-    /// The runs that began to make the result of a stage, newest first. The same stage with other settings is another result.
-    fn list_makers(&self, planned: &PlannedStage) -> impl Iterator<Item = &'a PastRun> {
-        let (name, fingerprint) = (planned.key.name.clone(), planned.key.fingerprint.to_string());
-        self.runs.iter().rev().filter(move |run| run.begun.get(&name) == Some(&fingerprint))
-    }
-
-    /// Why the stage failed, if it did when it was last begun.
-    fn find_failure(&self, planned: &PlannedStage) -> Option<&'a String> {
-        self.list_makers(planned).next()?.failures.get(&planned.key.name)
-    }
-
-    fn is_at_work(&self, planned: &PlannedStage) -> bool {
-        let begun = |run: &PastRun| run.stages.get(&planned.key.name).is_some_and(|word| word == "begun");
-        self.list_makers(planned).any(|run| run.is_in_progress(self.holders) && begun(run))
-    }
-
-    /// Whether a run of this file goes on. A process without a run has just started, and may be about to work on it.
-    fn go_on(&self, file: &Path) -> bool {
-        let known =
-            |holder: &LockHolder| self.runs.iter().any(|run| run.token.as_ref() == Some(&holder.token));
-        let own = self.runs.iter().any(|run| run.file == file && run.is_in_progress(self.holders));
-        own || self.holders.iter().any(|holder| !known(holder))
-    }
-}
-
 /// The state of one stage.
 struct StatusRow {
     stage: String,
@@ -197,6 +186,10 @@ struct StatusRow {
     step: Option<u64>,
     result: String,
     artifact: Option<PathBuf>,
+    /// Whether it failed; `result` is the reason then.
+    failed: bool,
+    /// Whether that would happen again with the same settings.
+    diverged: bool,
     /// Updates after which there are permanent checkpoints, and the folder of them.
     permanent: Option<(Vec<u64>, PathBuf)>,
 }
@@ -226,7 +219,8 @@ impl StatusRow {
             (PlanState::Cached, Some(Err(error))) => error.to_string(),
             _ => planned.reasons.first().cloned().unwrap_or_default(),
         };
-        Self { stage: planned.key.name.clone(), state, step, result, artifact, permanent: None }
+        let (stage, failed, diverged) = (planned.key.name.clone(), false, false);
+        Self { stage, state, step, result, artifact, failed, diverged, permanent: None }
     }
 
     /// The row of rows with a window, with what is in it.
@@ -249,9 +243,18 @@ impl StatusRow {
         Some(format!("permanent checkpoints of `{name}` after update {steps}, in {folder}\n"))
     }
 
-    /// The row of a stage that failed in the last run, with the first line of the reason.
-    fn with_failure(self, why: &str) -> Self {
-        Self { result: format!("failed: {}", why.lines().next().unwrap_or_default()), ..self }
+    /// The row of a stage that failed in this run, with the first line of the reason.
+    fn with_failure(self, why: &str, run: &PastRun) -> Self {
+        let first = why.lines().next().unwrap_or_default();
+        let reason = first.strip_prefix(&format!("stage `{}`: ", self.stage)).unwrap_or(first);
+        let result = format!("failed: {reason}");
+        let diverged = run.code == Some(FailureKind::Diverged.exit_code()) && run.failures.len() == 1;
+        Self { result, failed: true, diverged, ..self }
+    }
+
+    /// The whole first line of the reason, of which the table has what fits.
+    fn describe_failure(&self) -> Option<String> {
+        self.failed.then(|| format!("`{}` {}\n", self.stage, self.result))
     }
 
     /// The row of a stage that the run in progress works on, with the update and loss of its last metrics. Metrics count updates
@@ -283,7 +286,7 @@ impl StatusRow {
     }
 
     fn json(&self) -> Value {
-        let Self { stage, state, step, result, artifact, permanent } = self;
+        let Self { stage, state, step, result, artifact, permanent, .. } = self;
         let steps = permanent.as_ref().map_or(&[][..], |(steps, _)| steps);
         json!({
             "name": stage, "state": state, "step": step, "result": result, "artifact": artifact, "permanent": steps,

@@ -36,9 +36,15 @@ impl Document {
 /// holds out a superset.
 #[must_use]
 pub fn is_held_out(text: &str, fraction: f64) -> bool {
+    find_split_point(text) < fraction
+}
+
+/// The number in [0, 1) of a text: it is held out by every larger share.
+#[must_use]
+pub(crate) fn find_split_point(text: &str) -> f64 {
     let digest = blake3::derive_key("fmflow 2026 held-out split", text.as_bytes());
     let mut head = [0; 8];
     head.copy_from_slice(&digest[..8]);
     // The upper 53 bits as a number in [0, 1), as in `rng` of the stages.
-    ((u64::from_le_bytes(head) >> 11) as f64) * (1.0 / 9_007_199_254_740_992.0) < fraction
+    ((u64::from_le_bytes(head) >> 11) as f64) * (1.0 / 9_007_199_254_740_992.0)
 }

@@ -1,7 +1,7 @@
 //! Reads the records of one data file, whatever its format, and makes documents of them. `check` reads the beginning of a file with
 //! it, and the stages read all of it.
 
-use std::io::{BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 
 use serde_json::{Map, Value};
 
@@ -125,6 +125,27 @@ pub(crate) fn read_first_object(file: DataFile, name: &str, bytes: u64) -> Optio
     let unpacked = UnpackedFile::new(file, name).ok()?;
     let element = ArrayElements::new(BufReader::new(unpacked.take(bytes))).next_element().ok()??;
     serde_json::from_slice(&element).ok()
+}
+
+/// Whether an object behind the first one fits, of one JSON array or of lines, as far as the first `bytes` bytes hold whole ones.
+#[must_use]
+pub(crate) fn has_later_object(
+    file: DataFile,
+    (name, is_array): (&str, bool),
+    bytes: u64,
+    fits: impl Fn(&Map<String, Value>) -> bool,
+) -> bool {
+    let Ok(unpacked) = UnpackedFile::new(file, name) else { return false };
+    let reader = BufReader::new(unpacked.take(bytes));
+    let fits = |object: &[u8]| serde_json::from_slice(object).is_ok_and(|object| fits(&object));
+    if is_array {
+        let mut elements = ArrayElements::new(reader);
+        return std::iter::from_fn(|| elements.next_element().ok().flatten())
+            .skip(1)
+            .any(|element| fits(&element));
+    }
+    let lines = reader.split(b'\n').map_while(Result::ok);
+    lines.filter(|line| !line.trim_ascii().is_empty()).skip(1).any(|line| fits(&line))
 }
 
 /// The document of the next line that is not blank.

@@ -17,6 +17,7 @@ mod model;
 mod probe;
 mod sample;
 mod sampler;
+mod split;
 mod tables;
 mod train;
 mod unfit;

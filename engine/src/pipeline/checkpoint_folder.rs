@@ -107,6 +107,12 @@ impl CheckpointFolder {
         tokenizer_rules::find_missing_tokenizer(self)
     }
 
+    /// Whether the folder has a chat template.
+    #[must_use]
+    pub(crate) fn has_template(&self) -> bool {
+        text_rules::has_template(self)
+    }
+
     /// Whether the folder has a file of this name.
     #[must_use]
     pub(crate) fn has(&self, name: &str) -> bool {

@@ -70,6 +70,12 @@ impl TokenTable {
         self.tokens.keys().max().map_or(0, |last| last.saturating_add(1))
     }
 
+    /// Whether a token has exactly this text.
+    #[must_use]
+    pub(crate) fn has(&self, text: &str) -> bool {
+        self.tokens.values().any(|token| token == text)
+    }
+
     /// The text of a token id, if any token uses it.
     #[must_use]
     pub(crate) fn text(&self, id: u64) -> Option<&str> {

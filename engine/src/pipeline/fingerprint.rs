@@ -51,6 +51,7 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 /// - 12 of `evaluate`: a gap of blanks is an answer; gaps of known length are written in batches.
 /// - 3 of `export`: the README of a checkpoint trained with strides says how it drafts, and that it is an autoregressive model.
 /// - 7 of `train` with an adapter: its result shares the weights of its base, and the change is added to them in a fixed order of sums.
+/// - 13 of `evaluate`: the report of a benchmark has its batch and the chat template.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
@@ -64,7 +65,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Generate(_) => 5,
         StageConfig::Train(config) if config.adapter.is_some() => 7,
         StageConfig::Rows(_) | StageConfig::Train(_) => 6,
-        StageConfig::Evaluate(_) => 12,
+        StageConfig::Evaluate(_) => 13,
     }
 }
 

@@ -1,5 +1,8 @@
 //! Repositories on a hub: what a pipeline asks for, and the commits that the requests are pinned to.
 
+/// The branch of the files that the hub converts to Parquet: `SUBSET/SPLIT/0000.parquet`.
+pub(crate) const PARQUET_BRANCH: &str = "refs/convert/parquet";
+
 /// Kind of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RepositoryKind {

@@ -1,17 +1,21 @@
 //! The layouts of records.
 
+use super::evalplus::{find_rule, find_shape};
 use super::record::{Record, RecordError};
+use super::wire::PlusInputs;
 use super::{Check, Choices, Layout, Problem, TaskId, encode_problem};
 use crate::literal::encode_list;
 use crate::number::Decimal;
 
-/// `task_id`, `prompt`, `entry_point`, `canonical_solution`, and `test` or, in EvalPlus, `base_input` and `plus_input`.
-pub(super) fn read_humaneval(record: &Record<'_>) -> Result<Problem, RecordError> {
+/// `task_id`, `prompt`, `entry_point`, `canonical_solution`, and `test` or, in EvalPlus, `base_input` and `plus_input`. `own`: whether it is a
+/// problem of somebody's own.
+pub(super) fn read_humaneval(record: &Record<'_>, own: bool) -> Result<Problem, RecordError> {
     let (prompt, entry) = (record.text("prompt")?, record.text("entry_point")?);
     let solution = record.optional_text("canonical_solution")?;
     let reference = solution.map(|solution| format!("{prompt}{solution}"));
+    let rule = find_rule(Layout::HumanEval, entry).filter(|_| !own);
     let wire = match record.inputs()? {
-        Some(inputs) => encode_inputs(record, reference.as_deref(), entry, &inputs)?,
+        Some(inputs) => encode_inputs(record, (reference.as_deref(), entry), &inputs, (None, rule))?,
         None => encode_test(record, reference.as_deref(), entry)?,
     };
     build_problem(record, Layout::HumanEval, prompt, reference, Vec::new(), wire)
@@ -27,8 +31,8 @@ pub(super) fn read_infilling(record: &Record<'_>) -> Result<Problem, RecordError
     Ok(Problem { suffix: Some(suffix.to_owned()), reference_gap: gap.map(str::to_owned), ..problem })
 }
 
-/// `task_id`, `prompt`, `code`, `test_imports`, `test_list`; in EvalPlus as HumanEval, with a program as the solution.
-pub(super) fn read_mbpp(record: &Record<'_>) -> Result<Problem, RecordError> {
+/// `task_id`, `prompt`, `code`, `test_imports`, `test_list`; in EvalPlus as HumanEval, with a program as the solution. `own` as there.
+pub(super) fn read_mbpp(record: &Record<'_>, own: bool) -> Result<Problem, RecordError> {
     let prompt = record.text("prompt")?;
     let reference = match record.optional_text("code")? {
         Some(code) => Some(code),
@@ -36,7 +40,11 @@ pub(super) fn read_mbpp(record: &Record<'_>) -> Result<Problem, RecordError> {
     };
     let reference = reference.map(str::to_owned);
     if let Some(inputs) = record.inputs()? {
-        let wire = encode_inputs(record, reference.as_deref(), record.text("entry_point")?, &inputs)?;
+        let entry = record.text("entry_point")?;
+        let number = TaskId::of_problem(Layout::Mbpp, &record.name()?).number();
+        let known = (number.and_then(find_shape), find_rule(Layout::Mbpp, entry));
+        let known = if own { (None, None) } else { known };
+        let wire = encode_inputs(record, (reference.as_deref(), entry), &inputs, known)?;
         return build_problem(record, Layout::Mbpp, prompt, reference, Vec::new(), wire);
     }
     let tests = record.texts("test_list")?;
@@ -109,11 +117,12 @@ fn encode_test(record: &Record<'_>, reference: Option<&str>, entry: &str) -> Res
     Ok(encode_problem(&before, &[record.text("test")?.to_owned()], Some(entry), reference.is_some(), None))
 }
 
+/// `shape` and `rule` are what EvalPlus does for this problem alone.
 fn encode_inputs(
     record: &Record<'_>,
-    reference: Option<&str>,
-    entry: &str,
+    (reference, entry): (Option<&str>, &str),
     inputs: &[String],
+    (shape, rule): (Option<&'static str>, Option<&'static str>),
 ) -> Result<String, RecordError> {
     let Some(reference) = reference else {
         return Err(RecordError::new(
@@ -123,7 +132,8 @@ fn encode_inputs(
     };
     let inputs = encode_list(inputs);
     let tolerance = record.optional_number("atol")?.unwrap_or(0.0);
-    Ok(encode_problem(&[reference.to_owned()], &[], Some(entry), true, Some((&inputs, tolerance))))
+    let plus = PlusInputs { inputs: &inputs, tolerance, shape, rule };
+    Ok(encode_problem(&[reference.to_owned()], &[], Some(entry), true, Some(plus)))
 }
 
 fn build_problem(
@@ -150,7 +160,7 @@ fn new_problem(
     check: Check,
 ) -> Problem {
     Problem {
-        id: TaskId::from_name(&name),
+        id: TaskId::of_problem(layout, &name),
         name,
         prompt: prompt.to_owned(),
         suffix: None,

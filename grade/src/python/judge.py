@@ -142,23 +142,96 @@ def is_close(given, expected, tolerance):
     return given == expected or abs(given - expected) <= tolerance + 1e-7 * abs(expected)
 
 
+def each(change):
+    return lambda values: [change(value) for value in values]
+
+
+def only(at, change):
+    return lambda values: values[:at] + [change(values[at])] + values[at + 1 :]
+
+
+def without_lists(value):
+    return tuple(map(without_lists, value)) if isinstance(value, list) else value
+
+
+# What arguments stand for that came as JSON, by the words of problem/evalplus.rs.
+SHAPES = {
+    None: lambda values: values,
+    "tuples": each(tuple),
+    "lists of tuples": each(each(tuple)),
+    "tuples of tuples": each(lambda value: tuple(map(tuple, value))),
+    "first a list of tuples": only(0, each(tuple)),
+    "first a tuple": only(0, tuple),
+    "first a mixed tuple": only(0, lambda value: tuple(tuple(item) if isinstance(item, list) else item for item in value)),
+    "first a list of sets": only(0, each(lambda item: set(item) if isinstance(item, list) and item else {})),
+    "first a table of tuples": only(0, lambda table: {key: tuple(value) for key, value in table.items()}),
+    "first complex": only(0, complex),
+    "second a tuple": only(1, tuple),
+    "float and complex": lambda values: [float(values[0]), complex(values[1])],
+    "no lists": each(without_lists),
+}
+
+
+def find_surface(edge, height):
+    """Of a square pyramid, from the height of its apex."""
+    slant = ((edge / 2) ** 2 + height**2) ** 0.5
+    return round(edge**2 + 2 * edge * slant)
+
+
+def sum_digit_distances(first, second):
+    """Of two numbers, the shorter one filled with zeros."""
+    width = max(len(str(first)), len(str(second)))
+    return sum(abs(int(a) - int(b)) for a, b in zip(str(first).zfill(width), str(second).zfill(width)))
+
+
+# Whether an output is right, by the words of problem/evalplus.rs: of arguments, output, expected output, tolerance.
+RULES = {
+    None: lambda arguments, given, expected, tolerance: given == expected,
+    "root": lambda arguments, given, expected, tolerance: abs(
+        sum(factor * given**power for power, factor in enumerate(arguments[0]))
+    )
+    <= tolerance,
+    "anything": lambda arguments, given, expected, tolerance: True,
+    "or zero": lambda arguments, given, expected, tolerance: given == expected or given == 0,
+    "or surface": lambda arguments, given, expected, tolerance: given == expected
+    or abs(given - find_surface(*arguments)) <= tolerance,
+    "or digits": lambda arguments, given, expected, tolerance: given == expected
+    or given == sum_digit_distances(*arguments),
+    "as sets": lambda arguments, given, expected, tolerance: set(given) == set(expected),
+    "not none": lambda arguments, given, expected, tolerance: expected
+    == (given if isinstance(given, bool) else given is not None),
+}
+
+
 def compare_outputs(problem, space):
-    """The rule of EvalPlus: equal, or floats within a tolerance."""
+    """The rule of EvalPlus: equal, or floats within a tolerance; or a rule of the problem's own."""
     entry = problem["entry"]
     reference, candidate = space.get(entry), make_proxy(entry)
     if not callable(reference):
         raise Unfit("the reference solution defines no function %s" % entry)
+    shape, rule, tolerance = SHAPES[problem["shape"]], RULES[problem["rule"]], problem["tolerance"]
     for at, arguments in enumerate(problem["inputs"]):
+        try:
+            arguments = shape(arguments)
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            raise Unfit("input %d is not that of MBPP+: %s" % (at + 1, error))
         expected = reference(*copy(arguments))
+        if problem["rule"] == "not none":
+            expected = expected is not None
         try:
             expected = copy(expected)
         except TooDeep as error:
             raise Unfit("the reference solution returns %s" % error)
         given = candidate(*arguments)
-        tolerance = problem["tolerance"]
+        right = rule(arguments, given, expected, tolerance)
+        if problem["rule"] == "root":
+            assert right, "input %d" % (at + 1)
+            continue
+        # As in EvalPlus, it holds for the inputs that follow, too.
         if tolerance == 0 and are_floats(expected):
             tolerance = 1e-6
-        assert given == expected or (tolerance and is_close(given, expected, tolerance)), "input %d" % (at + 1)
+        same_type = type(given) is type(expected)
+        assert right or (tolerance and same_type and is_close(given, expected, tolerance)), "input %d" % (at + 1)
 
 
 def find_line(error):

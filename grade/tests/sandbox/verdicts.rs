@@ -14,7 +14,7 @@ use libtest_mimic::Trial;
 use super::{grade, interpreter, problem, trial};
 
 pub(super) fn trials() -> Vec<Trial> {
-    let all: [(&str, fn()); 13] = [
+    let all: [(&str, fn()); 15] = [
         ("values_cross_unchanged", values_cross_unchanged),
         ("subclasses_cross_as_their_base", subclasses_cross_as_their_base),
         ("other_values_have_only_their_truth", other_values_have_only_their_truth),
@@ -23,6 +23,8 @@ pub(super) fn trials() -> Vec<Trial> {
         ("check_gets_the_candidate_and_not_the_reference", check_gets_the_candidate_and_not_the_reference),
         ("tests_see_what_the_reference_imports", tests_see_what_the_reference_imports),
         ("evalplus_compares_with_the_reference", evalplus_compares_with_the_reference),
+        ("mbpp_plus_says_what_its_inputs_stand_for", mbpp_plus_says_what_its_inputs_stand_for),
+        ("evalplus_has_rules_for_single_problems", evalplus_has_rules_for_single_problems),
         ("verdicts_do_not_depend_on_workers", verdicts_do_not_depend_on_workers),
         ("a_problem_at_fault_is_an_error", a_problem_at_fault_is_an_error),
         (
@@ -137,6 +139,127 @@ fn evalplus_compares_with_the_reference() {
     assert!(grade(&problem, "def third(x): return x * (1 / 3)").passed());
     let verdict = grade(&problem, "def third(x): return x / 3 if x < 50 else 0.0");
     assert_eq!((verdict.outcome, verdict.detail.as_str()), (Outcome::WrongAnswer, "AssertionError: input 3"));
+}
+
+/// The problem of MBPP+ with this number, whose solution `f` returns its arguments as text.
+fn mbpp_plus(number: u32, entry: &str, code: &str, inputs: &serde_json::Value) -> Problem {
+    let record = serde_json::json!({
+        "task_id": format!("Mbpp/{number}"), "prompt": "", "entry_point": entry, "canonical_solution": code,
+        "base_input": inputs, "plus_input": [], "atol": 0,
+    });
+    Problem::from_record(Layout::Mbpp, record.as_object().unwrap()).unwrap()
+}
+
+fn mbpp_plus_says_what_its_inputs_stand_for() {
+    // What evalplus 0.3.1 makes of these inputs.
+    let cases = [
+        (2, "[[1, 2], [[3]]]", "((1, 2), ([3],))"),
+        (63, "[[[1, 2], [3]]]", "([(1, 2), (3,)],)"),
+        (259, "[[[1], [2]], [[3]]]", "(((1,), (2,)), ((3,),))"),
+        (75, "[[[1, 2]], 3]", "([(1, 2)], 3)"),
+        (307, "[[\"a\", [1]], 1, 50]", "(('a', [1]), 1, 50)"),
+        (278, "[[1, [2, 3], \"x\"]]", "((1, (2, 3), 'x'),)"),
+        (115, "[[[1, 1], [], {}]]", "([{1}, {}, {}],)"),
+        (722, "[{\"a\": [1, 2.5]}, 6]", "({'a': (1, 2.5)}, 6)"),
+        (252, "[3]", "((3+0j),)"),
+        (106, "[[1], [2]]", "([1], (2,))"),
+        (124, "[\"1\", \"2j\"]", "(1.0, 2j)"),
+        (580, "[[1, [2, [3]]]]", "((1, (2, (3,))),)"),
+        (3, "[[1, [2]]]", "([1, [2]],)"),
+    ];
+    for (number, arguments, expected) in cases {
+        let inputs = serde_json::from_str(&format!("[{arguments}]")).unwrap();
+        // The reference sees the same as the candidate, so that it can check what it gets itself.
+        let code = format!("def f(*given):\n    return repr(given) == {expected:?}\n");
+        let problem = mbpp_plus(number, "f", &code, &inputs);
+        let verdict = grade(
+            &problem,
+            &format!("def f(*given):\n    assert repr(given) == {expected:?}, given\n    return True"),
+        );
+        assert!(verdict.passed(), "{number}: {verdict:?}");
+    }
+    let unfit = mbpp_plus(2, "f", "def f(*given): return 1", &serde_json::json!([[1, 2]]));
+    let grader = Grader { interpreter: Some(interpreter()), limits: LIMITS, workers: 1, stop: &|| false };
+    let program = Program { problem: &unfit, source: "def f(*given): return 1" };
+    let said = grader.grade(&[program], &|_, _| {}).unwrap_err().to_string();
+    assert!(said.contains("input 1 is not that of MBPP+"), "{said}");
+}
+
+fn evalplus_has_rules_for_single_problems() {
+    let inputs = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let graded = |number, entry: &str, code: &str, given: &str, source: &str| {
+        grade(&mbpp_plus(number, entry, code, &inputs(given)), source).passed()
+    };
+    // As sets, in any order and of any kind.
+    let common = "def similar_elements(a, b): return tuple(set(a) & set(b))";
+    let two = "[[[3, 4, 5], [5, 4, 9]]]";
+    assert!(graded(2, "similar_elements", common, two, "def similar_elements(a, b): return [5, 4, 5]"));
+    assert!(!graded(2, "similar_elements", common, two, "def similar_elements(a, b): return [5]"));
+    // A match counts as something, whatever it is.
+    let text = "import re\ndef check_str(s): return re.match('[aeiou]', s)";
+    assert!(graded(
+        461,
+        "check_str",
+        text,
+        "[[\"annie\"], [\"x\"]]",
+        "def check_str(s): return s[0] in 'aeiou'"
+    ));
+    assert!(graded(
+        461,
+        "check_str",
+        text,
+        "[[\"annie\"]]",
+        "import re\ndef check_str(s): return re.search('a', s)"
+    ));
+    assert!(!graded(461, "check_str", text, "[[\"annie\"]]", "def check_str(s): return None"));
+    let zero = "def sum_div(n): return 1";
+    assert!(graded(295, "sum_div", zero, "[[8], [9]]", "def sum_div(n): return 0"));
+    assert!(!graded(295, "sum_div", zero, "[[8]]", "def sum_div(n): return 2"));
+    assert!(graded(
+        164,
+        "are_equivalent",
+        "def are_equivalent(a, b): return True",
+        "[[36, 57]]",
+        "def are_equivalent(a, b): return False"
+    ));
+    assert!(!graded(
+        164,
+        "are_equivalent",
+        "def are_equivalent(a, b): return True",
+        "[[36, 57]]",
+        "def are_equivalent(a, b): return 1 / 0"
+    ));
+    // 33 by the slant height; 3 * 3 + 2 * 3 * sqrt(1.5 * 1.5 + 4 * 4) = 34.6 by the height.
+    let surface = "def surface_Area(b, s): return 2 * b * s + b * b";
+    assert!(graded(581, "surface_Area", surface, "[[3, 4]]", "def surface_Area(b, s): return 35"));
+    assert!(!graded(581, "surface_Area", surface, "[[3, 4]]", "def surface_Area(b, s): return 34"));
+    // 23 and 156: 1 + 3 + 3 = 7 with zeros, else the sum of the digits of 133.
+    let digits = "def digit_distance_nums(a, b): return 6";
+    assert!(graded(
+        558,
+        "digit_distance_nums",
+        digits,
+        "[[23, 156]]",
+        "def digit_distance_nums(a, b): return 7"
+    ));
+    assert!(!graded(
+        558,
+        "digit_distance_nums",
+        digits,
+        "[[23, 156]]",
+        "def digit_distance_nums(a, b): return 8"
+    ));
+    let root = humaneval(&serde_json::json!({
+        "task_id": "HumanEval/32", "prompt": "def find_zero(xs):\n", "entry_point": "find_zero", "canonical_solution": "    return 1.0\n",
+        "base_input": [[[2, -3, 1]]], "plus_input": [], "atol": 0.0001,
+    }));
+    assert!(grade(&root, "def find_zero(xs): return 2.0").passed(), "the other root");
+    assert!(!grade(&root, "def find_zero(xs): return 1.5").passed());
+    // A number of another type is not close, only equal.
+    let third = "def f(x): return x / 3";
+    assert!(graded(3, "f", third, "[[6]]", "def f(x): return 2"));
+    assert!(!graded(3, "f", third, "[[6.0000003]]", "def f(x): return 2"));
+    assert!(graded(3, "f", third, "[[6.0000003]]", "def f(x): return 2.0"));
 }
 
 fn verdicts_do_not_depend_on_workers() {

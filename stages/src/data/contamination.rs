@@ -211,17 +211,19 @@ impl TextSet {
             ComparedTexts::HeldOut { .. } => ("training document", self.name()),
         };
         let percent = 100.0 * *found as f64 / (*compared).max(1) as f64;
-        let fate = if check.drops { "are dropped" } else { "are learned all the same" };
+        let (has, is) = if *found == 1 { ("has", "is") } else { ("have", "are") };
+        let fate = if check.drops { "dropped" } else { "learned all the same" };
         let first = match &self.first {
             Some(place) => format!(", the first in {place}; `{LISTED}` lists them"),
             None => String::new(),
         };
         let left = match short {
             0 => String::new(),
+            1 => format!("; 1 of its {} is shorter and not looked for", count_noun(*texts, "text")),
             many => format!("; {many} of its {} are shorter and not looked for", count_noun(*texts, "text")),
         };
         format!(
-            "contamination: {found} of {} ({percent:.1} %) have {} words in a row in common with {name} and {fate}{first}{left}",
+            "contamination: {found} of {} ({percent:.1} %) {has} {} words in a row in common with {name} and {is} {fate}{first}{left}",
             count_noun(*compared, what),
             check.words
         )
@@ -354,8 +356,8 @@ mod tests {
         assert_eq!(
             said,
             [
-                "contamination: 1 of 1 training document (100.0 %) have 4 words in a row in common with held-out documents of \
-              `w` and are dropped, the first in d.jsonl:7; `contamination.jsonl` lists them"
+                "contamination: 1 of 1 training document (100.0 %) has 4 words in a row in common with held-out documents of \
+              `w` and is dropped, the first in d.jsonl:7; `contamination.jsonl` lists them"
             ]
         );
         assert_eq!(found.begin_again().count_dropped(), 0);
@@ -367,8 +369,8 @@ mod tests {
         assert!(found.admits(&Document::Text("b c d e f".into()), place(), 0.0));
         let said: Vec<_> = found.describe().collect();
         assert!(said[0].contains("1 of 1 document (100.0 %)"), "{said:?}");
-        assert!(said[0].contains("are learned all the same"), "{said:?}");
-        assert!(said[0].ends_with("; 1 of its 2 texts are shorter and not looked for"), "{said:?}");
+        assert!(said[0].contains("is learned all the same"), "{said:?}");
+        assert!(said[0].ends_with("; 1 of its 2 texts is shorter and not looked for"), "{said:?}");
     }
 
     #[test]

@@ -39,7 +39,8 @@ impl RowsShape {
         let reasons = [self.too_long(counts.too_long), self.beyond_canvas(counts.beyond_canvas)];
         let reasons: Vec<String> = reasons.into_iter().flatten().collect();
         let unit = self.unit();
-        Some(format!("of {all} {unit} {whose}, {left} ({share:.1} %) are left out: {}", reasons.join(", ")))
+        let is = if left == 1 { "is" } else { "are" };
+        Some(format!("of {all} {unit} {whose}, {left} ({share:.1} %) {is} left out: {}", reasons.join(", ")))
     }
 
     /// (problem, fix) if more than half of the training part is left out: what remains is a different dataset.

@@ -13,8 +13,14 @@ use serde::Serialize;
 
 use super::chosen::ChoiceReport;
 use super::prompts::AskingStyle;
+use crate::completion::BATCH;
+use crate::data::tokenizer::Tokenizer;
 use crate::failure::input_failure;
 use crate::job::find_source_files;
+use crate::model::Model;
+
+/// Most answers that are written, graded and saved together.
+pub(super) const PART: usize = BATCH;
 
 /// A benchmark with its problems and what runs the programs.
 pub(super) struct OpenBenchmark<'a> {
@@ -37,6 +43,9 @@ pub(crate) struct BenchmarkReport {
     /// BLAKE3 of all prompts and of these texts.
     pub prompt_hash: String,
     stops: &'static [&'static str],
+    /// BLAKE3 of the chat template by which a conversation is laid out; `chatml` if the checkpoint has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat_template: Option<String>,
     /// Name and version of the rule that finds the answer in a text, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     extraction: Option<&'static str>,
@@ -54,6 +63,8 @@ pub(crate) struct BenchmarkReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub choice: Option<ChoiceReport>,
     seed: u64,
+    /// Most answers in a forward pass; on the processor no answer depends on the others.
+    batch: usize,
     device: String,
     dtype: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,6 +164,11 @@ fn require_references(config: &BenchmarkSettings, problems: &[Problem]) -> Resul
     Err(input_failure(what, "write a number or a range as `length=`"))
 }
 
+fn name_template(model: &Model) -> String {
+    let template = model.tokenizer().ok().and_then(Tokenizer::template);
+    template.map_or_else(|| "chatml".to_owned(), |template| template.digest().to_owned())
+}
+
 impl OpenBenchmark<'_> {
     pub(super) fn name(&self) -> &str {
         &self.config.name
@@ -186,9 +202,9 @@ impl OpenBenchmark<'_> {
     pub(super) fn report(
         &self,
         job: &Job<'_>,
+        model: &Model,
         scores: BenchmarkScores,
-        choice: Option<ChoiceReport>,
-        unsafe_answers: bool,
+        (choice, unsafe_answers): (Option<ChoiceReport>, bool),
     ) -> BenchmarkReport {
         let writing = self.config.writing();
         let (new_tokens, length) = match writing.map(|writing| writing.length) {
@@ -201,6 +217,7 @@ impl OpenBenchmark<'_> {
             prompt: self.style.name,
             prompt_hash: self.style.hash(&self.problems),
             stops: self.style.stops,
+            chat_template: (self.style.mode == AskingMode::Chat).then(|| name_template(model)),
             extraction: self.style.extraction,
             sampler: writing.map(|writing| writing.sampler.name.clone()),
             samples: self.samples(),
@@ -208,6 +225,7 @@ impl OpenBenchmark<'_> {
             length,
             choice,
             seed: job.seed,
+            batch: PART,
             device: job.device.to_owned(),
             dtype: "f32",
             python: self.interpreter.as_ref().map(|interpreter| interpreter.version.clone()),

@@ -1,5 +1,7 @@
 //! Benchmarks: a checkpoint writes programs or answers, and the grader grades them.
 
+use std::time::Instant;
+
 use fmflow_engine::benchmark::{BenchmarkScores, GradedSample, is_empty, score_samples};
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::sample::{
@@ -13,7 +15,7 @@ use fmflow_grade::sandbox::LIMITS;
 use fmflow_grade::session::{Outcome, SessionError, Verdict};
 
 use super::answers::{WrittenAnswer, WrittenAnswers};
-use super::benchmark::{BenchmarkReport, OpenBenchmark, open_benchmarks};
+use super::benchmark::{BenchmarkReport, OpenBenchmark, PART, open_benchmarks};
 use super::choice::{choose_part, refuse_unfit_choices, report_choices};
 use super::fenced::find_block;
 use super::gaps::fill_gaps;
@@ -23,8 +25,8 @@ use crate::failure::{input_failure, stage_failure};
 use crate::job::count_threads;
 use crate::model::Model;
 
-/// Answers that are written, graded and saved together.
-const PART: usize = 64;
+/// Answers of the first part on the processor: how long one takes is not known yet.
+const FIRST_PART: usize = 8;
 
 /// Measures a benchmark in the probe of a training: no answer is kept, and none is taken from an earlier one.
 ///
@@ -52,14 +54,18 @@ pub(super) fn measure_benchmark(
     if matches!(benchmark.config.asking, Asking::Choose(_)) && answers.len() < benchmark.total() {
         refuse_unfit_choices(job, benchmark, model)?;
     }
+    let mut size = if job.device == "cpu" { FIRST_PART } else { PART };
     while answers.len() < benchmark.total() {
-        let part = answers.len()..benchmark.total().min(answers.len() + PART);
+        let (start, part) = (Instant::now(), answers.len()..benchmark.total().min(answers.len() + size));
         let new = match &benchmark.config.asking {
             Asking::Write(writing) => write_part(job, (benchmark, writing), checkpoint, model, part)?,
             Asking::Choose(choosing) => choose_part(job, (benchmark, choosing), checkpoint, model, part)?,
         };
         answers.extend(new.iter().cloned());
         written.add(new)?;
+        if job.device == "cpu" {
+            size = size_next_part(size, start.elapsed().as_secs_f64());
+        }
         let (done, total) = (answers.len() as u64, benchmark.total() as u64);
         job.report.progress(&Progress { done, total, unit: "answer", text: benchmark.name() });
     }
@@ -68,7 +74,17 @@ pub(super) fn measure_benchmark(
         Asking::Choose(choosing) => Some(report_choices(benchmark, choosing, model, &answers)),
     };
     let unsafe_answers = answers.iter().any(|answer| answer.unsafe_no_sandbox);
-    Ok(benchmark.report(job, score_answers(benchmark, &answers), choice, unsafe_answers))
+    Ok(benchmark.report(job, model, score_answers(benchmark, &answers), (choice, unsafe_answers)))
+}
+
+/// How many answers come after a part of `size` that took `seconds`: whoever kills a process loses about a minute of work. On the processor
+/// no answer depends on it.
+fn size_next_part(size: usize, seconds: f64) -> usize {
+    match seconds {
+        _ if seconds < 15.0 => (size * 2).min(PART),
+        _ if seconds > 60.0 => (size / 2).max(1),
+        _ => size,
+    }
 }
 
 /// Writes and grades a part of the answers, or what a signal leaves of it. An answer depends on its number and not on its part.
@@ -241,5 +257,18 @@ fn grading_failure(error: GradeError) -> Failure {
             input_failure(error, "use the benchmark's own file")
         }
         GradeError::Stopped | GradeError::Session { .. } => stage_failure(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_take_about_a_minute() {
+        let grown = [8, 16, 32, 64].map(|size| size_next_part(size, 1.0));
+        assert_eq!(grown, [16, 32, 64, 64]);
+        assert_eq!([64, 2, 1].map(|size| size_next_part(size, 3600.0)), [32, 1, 1]);
+        assert_eq!(size_next_part(16, 40.0), 16);
     }
 }

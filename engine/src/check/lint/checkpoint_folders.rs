@@ -51,6 +51,11 @@ impl CheckpointFolders {
         self.0.get(&stage.id)?.folder.tokens()
     }
 
+    /// The opened folder that a stage fetches, if it is fit for use.
+    pub(super) fn fit(&self, stage: &Stage) -> Option<&CheckpointFolder> {
+        self.0.get(&stage.id).filter(|_| !self.is_unfit(stage)).map(|opened| &opened.folder)
+    }
+
     /// Reports folders without a tokenizer, each at the first stage that works with its text.
     pub(super) fn check_tokenizers(&self, lineages: &Lineages<'_>, sink: &mut Sink) {
         let mut reported: Vec<StageId> = Vec::new();

@@ -107,6 +107,15 @@ impl PromptNumber {
         ])
     }
 
+    /// The path of its sampler in a probe.
+    pub(super) fn probed_sampler_path(self) -> FieldPath {
+        self.pick([
+            train::NTH_PROBE_CHAT_SAMPLER,
+            train::NTH_PROBE_PROMPT_SAMPLER,
+            train::NTH_PROBE_INFILL_SAMPLER,
+        ])
+    }
+
     /// The name of that setting.
     pub(super) fn length_word(self) -> &'static str {
         match self.node {

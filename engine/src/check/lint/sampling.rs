@@ -50,10 +50,10 @@ pub(super) fn lint_evaluation_sampling(
         match settings.canvas {
             None => sink.push(rows_without_canvas(stage, rows, evaluate::NTH_EXACT_MATCH_DATASET.nth(at))),
             Some(canvas) => {
-                let paths = SamplerPaths::for_exact_match(at);
+                let places = PassPlaces::of(stage, SamplerPaths::for_exact_match(at));
                 let length = (canvas, rows.place(rows::CANVAS));
                 let trained = find_largest_trained_block(lineages, stage, config);
-                check_sampler_passes(stage, (&exact.sampler, paths), length, trained, sink);
+                check_sampler_passes(&exact.sampler, &places, length, trained, sink);
             }
         }
     }
@@ -64,13 +64,8 @@ pub(super) fn lint_evaluation_sampling(
         let Some(tokens) = writing.length.most() else { continue };
         let length = (tokens, stage.place(find_length_path(writing.length, MEASURED_LENGTHS).0.nth(at)));
         let trained = find_largest_trained_block(lineages, stage, config);
-        check_sampler_passes(
-            stage,
-            (&writing.sampler, SamplerPaths::for_benchmark(at)),
-            length,
-            trained,
-            sink,
-        );
+        let places = PassPlaces::of(stage, SamplerPaths::for_benchmark(at));
+        check_sampler_passes(&writing.sampler, &places, length, trained, sink);
     }
 }
 
@@ -97,13 +92,14 @@ pub(super) fn lint_generation_sampling(
     let trained = find_trained_block(lineages, checkpoint);
     let numbered = config.prompts.iter().zip(number_requests(&config.prompts));
     for ((prompt, number), sampler) in numbered.zip(SamplerPaths::for_prompts(stage, config)) {
+        let places = PassPlaces::of(stage, sampler);
         match (prompt.new_tokens, canvas) {
             (Some(tokens), _) => {
                 let length = (tokens, stage.place(number.length_path()));
-                check_sampler_passes(stage, (&prompt.sampler, sampler), length, trained, sink);
+                check_sampler_passes(&prompt.sampler, &places, length, trained, sink);
             }
             (None, TrainedCanvas::Known(place, tokens)) => {
-                check_sampler_passes(stage, (&prompt.sampler, sampler), (tokens, place), trained, sink);
+                check_sampler_passes(&prompt.sampler, &places, (tokens, place), trained, sink);
             }
             (None, TrainedCanvas::None) => sink.push(answer_without_length(stage, checkpoint, number)),
             (None, TrainedCanvas::Unknown) => {}
@@ -120,7 +116,7 @@ fn answer_without_length(stage: &Stage, checkpoint: &Stage, chat: PromptNumber) 
 }
 
 /// The block that a checkpoint was trained with: what a sampler without `block=` writes in.
-fn find_trained_block(lineages: &Lineages<'_>, checkpoint: &Stage) -> Option<usize> {
+pub(super) fn find_trained_block(lineages: &Lineages<'_>, checkpoint: &Stage) -> Option<usize> {
     lineages.contract(checkpoint)?.contract.block
 }
 
@@ -138,19 +134,38 @@ fn find_largest_trained_block(
     blocks?.into_iter().max()
 }
 
+/// Where it is said how many passes a sampler takes, and for how many tokens.
+pub(super) struct PassPlaces<'a> {
+    pub(super) passes: &'a Span,
+    /// Its own block.
+    pub(super) block: &'a Span,
+    /// The block that the checkpoint was trained with.
+    pub(super) trained: &'a Span,
+}
+
+impl<'a> PassPlaces<'a> {
+    fn of(stage: &'a Stage, paths: SamplerPaths) -> Self {
+        Self {
+            passes: stage.place(paths.passes),
+            block: stage.place(paths.block),
+            trained: stage.parent_place(),
+        }
+    }
+}
+
 /// Warns about a sampler that reveals everything before its last pass. `length` is that of the answer, `trained` the
 /// checkpoint's own block.
-fn check_sampler_passes(
-    stage: &Stage,
-    (sampler, paths): (&Sampler, SamplerPaths),
+pub(super) fn check_sampler_passes(
+    sampler: &Sampler,
+    places: &PassPlaces<'_>,
     (tokens, length): (usize, &Span),
     trained: Option<usize>,
     sink: &mut Sink,
 ) {
     let SamplerKind::Reveal { passes, .. } = sampler.kind else { return };
     let (tokens, length) = match (sampler.block.filter(|block| *block < tokens), trained) {
-        (Some(block), _) => (block, stage.place(paths.block)),
-        (None, Some(block)) if sampler.block.is_none() && block < tokens => (block, stage.parent_place()),
+        (Some(block), _) => (block, places.block),
+        (None, Some(block)) if sampler.block.is_none() && block < tokens => (block, places.trained),
         _ => (tokens, length),
     };
     if passes <= tokens {
@@ -164,7 +179,7 @@ fn check_sampler_passes(
     );
     sink.push(
         Diagnostic::new(Code::MoreStepsThanTokens, message)
-            .at(stage.place(paths.passes), "every pass reveals at least one token")
+            .at(places.passes, "every pass reveals at least one token")
             .also(length, "tokens to reveal")
             .help(format!("write `passes={tokens}`")),
     );

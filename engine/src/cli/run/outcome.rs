@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{CommandContext, ExecutionArguments, PipelineArguments};
 use crate::cli::terminal::render_end_table;
-use crate::error::{Error, Result};
+use crate::error::{Error, FailureKind, Result};
 use crate::run::RunOutcome;
 use crate::text::read::display_path;
 
@@ -22,6 +22,10 @@ pub(super) fn list_next_commands(
     let show = source.format_next_command("show", last, context);
     match &ran.error {
         Some(error) if matches!(error.exit_code(), 6 | 75) => format!("to resume: {resume}\n"),
+        // The same settings give the same updates, bit by bit.
+        Some(error) if error.exit_code() == FailureKind::Diverged.exit_code() => {
+            format!("the same settings diverge again; once they are changed, run: {again}\n")
+        }
         Some(_) => format!("once fixed, run: {again}\n"),
         None if work == 0 => format!("nothing to do\nnext: {show}\n"),
         None => format!("next: {show}\n"),

@@ -30,7 +30,9 @@ impl Session<'_> {
 
     /// Reports columns that the problems of a benchmark need and its repository lacks, or notes why they cannot be checked.
     pub(super) fn check_benchmark_columns(&mut self, one: &RepositoryUse, benchmark: &BenchmarkRepository) {
-        if one.asked.revision.as_deref().is_some_and(|revision| revision != "main") {
+        // What the hub lists of `main` is what it has converted.
+        let listed = |revision: &str| revision == "main" || Some(revision) == benchmark.branch;
+        if one.asked.revision.as_deref().is_some_and(|revision| !listed(revision)) {
             return self.add_unknown_columns(one, "the hub lists only those of `main`");
         }
         let known = self.ask_columns(&one.asked.name);

@@ -11,14 +11,11 @@ use crate::hub::lockfile::{FileSelection, SelectionRequest};
 use crate::hub::pins::RepositoryUse;
 use crate::language::record::Record;
 use crate::pipeline::benchmark_repository::BenchmarkRepository;
-use crate::pipeline::repository::{PinnedFile, RepositoryRequest, data_kind_of};
+use crate::pipeline::repository::{PARQUET_BRANCH, PinnedFile, RepositoryRequest, data_kind_of};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::suggest;
 
 use splits::{SplitFiles, group_by_name, is_visible, list_data_files, match_pattern};
-
-/// The branch of the files that the hub converts to Parquet: `SUBSET/SPLIT/0000.parquet`.
-pub(super) const PARQUET_BRANCH: &str = "refs/convert/parquet";
 
 /// What the name of a split on that branch begins with if only its first part is converted.
 const PARTIAL: &str = "partial-";

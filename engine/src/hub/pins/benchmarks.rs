@@ -38,7 +38,7 @@ fn collect_benchmark_use(record: &Record, path: RecordPath, uses: &mut Vec<Repos
         asked: RepositoryRequest {
             kind: RepositoryKind::Dataset,
             name: found.name.to_owned(),
-            revision: revision.and_then(Leaf::text).map(str::to_owned),
+            revision: revision.and_then(Leaf::text).or(found.branch).map(str::to_owned),
         },
         record: path,
         from: value.span.clone(),

@@ -185,7 +185,7 @@ fn benchmark_without_file(record: &Record, name: &str) -> Diagnostic {
         "mbpp+" => of_plus("MbppPlus.jsonl.gz", "mbpp"),
         "humaneval-infilling" => (
             "github.com/openai/human-eval-infilling",
-            "download one of its files from the folder `data`, and add `from=\"HumanEval-SingleLineInfilling.jsonl.gz\"`".to_owned(),
+            "write `benchmark \"humaneval-single-line\"`, which comes from the hub (so do `humaneval-multi-line`, `humaneval-random-span` and `humaneval-random-span-light`), or download a file from the folder `data`, and add `from=\"HumanEval-SingleLineInfilling.jsonl.gz\"`".to_owned(),
         ),
         _ => of_plus("HumanEvalPlus.jsonl.gz", "humaneval"),
     };

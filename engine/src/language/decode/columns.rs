@@ -6,21 +6,22 @@ use serde_json::{Map, Value};
 
 use super::Decoder;
 use super::heads::MAX_BYTES;
-use crate::documents::{find_field, read_first_object};
+use super::unfit::turns_in_two_lists;
+use crate::documents::{find_field, has_later_object, read_first_object};
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::config::{DatasetConfig, DatasetFormat, FileLayout, TurnFields};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::escape::escape_line;
 use crate::text::file_head;
 use crate::text::file_head::FileBeginning;
-use crate::text::place::{Origin, Span};
+use crate::text::place::Origin;
 use crate::text::suggest;
 
 /// The usual names of fields that hold a list of turns.
 const TURN_LIST_FIELDS: [&str; 2] = ["messages", "conversations"];
 
 /// How many files of a dataset are looked at.
-const MAX_FILES: usize = 4;
+pub(super) const MAX_FILES: usize = 4;
 
 /// What was reported of the beginning of a file, so that the same is not reported of every line after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,15 +65,15 @@ impl Decoder<'_> {
             (Some(FileBeginning::JsonArray), FileLayout::Json) => {
                 let object = file_head::open_regular_file(path).ok().filter(|_| first);
                 let object = object.and_then(|(file, _)| read_first_object(file, &name, MAX_BYTES));
-                object
-                    .map_or(FirstLine::Open, |object| self.check_first_line(record, &shown, &object, format))
+                let file = (path, &*name, true);
+                object.map_or(FirstLine::Open, |object| self.check_first_line(record, file, &object, format))
             }
             (Some(FileBeginning::JsonLine(_)), FileLayout::Json) => {
                 self.report_unfit_file(record, &shown, first, &FileBeginning::JsonLines);
                 FirstLine::Unfit
             }
             (Some(FileBeginning::JsonLine(line)), _) if first => {
-                self.check_first_line(record, &shown, &line, format)
+                self.check_first_line(record, (path, &*name, false), &line, format)
             }
             (Some(FileBeginning::JsonLine(_)), _) => FirstLine::Open,
             (Some(beginning), _) => {
@@ -82,15 +83,17 @@ impl Decoder<'_> {
         }
     }
 
-    /// Reports required fields that the first line does not have, or whose values have the wrong type.
+    /// Reports required fields that no line has, or whose values in the first line have the wrong type. A field that other lines have is
+    /// missing in this one, which is a fault of the line.
     fn check_first_line(
         &mut self,
         record: &Record,
-        shown: &str,
+        (path, file, is_array): (&Path, &str, bool),
         line: &Map<String, Value>,
         format: &DatasetFormat,
     ) -> FirstLine {
-        let mut found = FirstLine::Open;
+        let (mut found, shown) = (FirstLine::Open, escape_line(file));
+        let shown = &*shown;
         let names = list_short_names(line);
         if let Some((found, place)) = turns_in_two_lists(record, shown, line, format) {
             self.sink.push(found.at(place, "a list of turns"));
@@ -100,6 +103,9 @@ impl Decoder<'_> {
             let written = leaf.filter(|leaf| leaf.origin != Origin::Default);
             let place = written.or(record.leaf("format")).map_or(&record.span, |leaf| &leaf.span);
             let Some(value) = find_field(line, name) else {
+                if has_later(path, (file, is_array), name) {
+                    continue;
+                }
                 self.sink.push(
                     absent_field(record, shown, name, written, format, &names)
                         .at(place, label_absent_field(written)),
@@ -122,29 +128,11 @@ impl Decoder<'_> {
     }
 }
 
-/// A question and its answer that are two lists of turns, as TRL writes them: neither list alone is a conversation.
-fn turns_in_two_lists<'a>(
-    record: &'a Record,
-    shown: &str,
-    line: &Map<String, Value>,
-    format: &DatasetFormat,
-) -> Option<(Diagnostic, &'a Span)> {
-    let DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant, .. }, .. } = format else {
-        return None;
-    };
-    let is_turns = |name: &str| {
-        let turns = find_field(line, name).and_then(Value::as_array);
-        turns.and_then(|turns| turns.first()).is_some_and(Value::is_object)
-    };
-    (is_turns(user) && is_turns(assistant)).then_some(())?;
-    let message =
-        format!("the first line of `{shown}`: `{user}` and `{assistant}` are two lists of turns, not text");
-    let help = format!(
-        "join them with `jq -c '{{messages: (.{user} + .{assistant})}}' {shown} > joined.jsonl`, then name that file in `from=`, with \
-         `chat messages=\"messages\"`"
-    );
-    let place = record.child("chat").map_or(&record.span, |chat| &chat.span);
-    Some((Diagnostic::new(Code::UnfitData, message).help(help), place))
+/// Whether one of the records after the first has a field.
+fn has_later(path: &Path, file: (&str, bool), field: &str) -> bool {
+    let Ok((opened, _)) = file_head::open_regular_file(path) else { return false };
+    let fits = |object: &Map<String, Value>| find_field(object, field).is_some_and(|value| !value.is_null());
+    has_later_object(opened, file, MAX_BYTES, fits)
 }
 
 /// The names of the fields, and of the fields of objects in them, that are short enough to show.

@@ -92,6 +92,8 @@ impl Decoder<'_> {
         if dataset.held_out == 0.0 {
             dataset.held_out = record.number("held-out").unwrap_or(dataset.held_out);
         }
+        let files = self.sources.last().map(|source| source.files.clone()).unwrap_or_default();
+        self.check_split([record, dataset_record], &dataset, &files);
         let others = self.find_compared(record, dataset_record, &mut dataset)?;
         if let (Some(named), false) =
             (find_answer_field(record), matches!(dataset.format, DatasetFormat::Chat { .. }))

@@ -21,7 +21,7 @@ use crate::text::place::Span;
 use crate::text::suggest;
 
 /// How much of a file is looked at.
-const MAX_RECORDS: usize = 1000;
+pub(super) const MAX_RECORDS: usize = 1000;
 pub(super) const MAX_BYTES: u64 = 512 << 10;
 
 /// Most kinds of faults that are reported, and most places of one kind.

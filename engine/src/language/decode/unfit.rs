@@ -1,10 +1,15 @@
-//! Reports data files that are not of their dataset's format, judged by their first bytes.
+//! Reports data files that are not of their dataset's format, judged by their first bytes or by their first line.
+
+use serde_json::{Map, Value};
 
 use super::Decoder;
+use crate::documents::find_field;
 use crate::language::record::Record;
+use crate::pipeline::config::{DatasetFormat, TurnFields};
 use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::escape::escape_line;
 use crate::text::file_head::FileBeginning;
+use crate::text::place::Span;
 
 pub(super) const REPAIR: &str = "repair the file, or remove it from the dataset";
 
@@ -52,4 +57,29 @@ impl Decoder<'_> {
         let label = if first { "the first file of this dataset" } else { "a file of this dataset" };
         self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, label).help(help));
     }
+}
+
+/// A question and its answer that are two lists of turns, as TRL writes them: neither list alone is a conversation.
+pub(super) fn turns_in_two_lists<'a>(
+    record: &'a Record,
+    shown: &str,
+    line: &Map<String, Value>,
+    format: &DatasetFormat,
+) -> Option<(Diagnostic, &'a Span)> {
+    let DatasetFormat::Chat { turns: TurnFields::Pair { user, assistant, .. }, .. } = format else {
+        return None;
+    };
+    let is_turns = |name: &str| {
+        let turns = find_field(line, name).and_then(Value::as_array);
+        turns.and_then(|turns| turns.first()).is_some_and(Value::is_object)
+    };
+    (is_turns(user) && is_turns(assistant)).then_some(())?;
+    let message =
+        format!("the first line of `{shown}`: `{user}` and `{assistant}` are two lists of turns, not text");
+    let help = format!(
+        "join them with `jq -c '{{messages: (.{user} + .{assistant})}}' {shown} > joined.jsonl`, then name that file in `from=`, with \
+         `chat messages=\"messages\"`"
+    );
+    let place = record.child("chat").map_or(&record.span, |chat| &chat.span);
+    Some((Diagnostic::new(Code::UnfitData, message).help(help), place))
 }

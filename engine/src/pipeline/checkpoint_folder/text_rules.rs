@@ -15,14 +15,8 @@ pub(super) fn check_texts(folder: &CheckpointFolder) -> Vec<FolderFault> {
     if folder.config().is_none() {
         return Vec::new();
     }
-    let read = |name: &str| {
-        let path = folder.path().join(name);
-        let bytes = || file_head::read_small_file(&path, MAX_BYTES);
-        file_head::is_present(&path)
-            .then(|| bytes().ok_or_else(|| "it is no file of at most 256 MiB".to_owned()))
-    };
     let fault = |one: &Disagreement| FolderFault::new(&*one.what, one.cure.replace(FOLDER, folder.shown()));
-    match CheckpointTexts::read(read) {
+    match read_texts(folder) {
         Err(malformed) => vec![fault(&malformed)],
         Ok(texts) => {
             let unread = texts.list_unread_settings();
@@ -30,6 +24,20 @@ pub(super) fn check_texts(folder: &CheckpointFolder) -> Vec<FolderFault> {
             texts.find_disagreements().iter().map(fault).chain(unread).collect()
         }
     }
+}
+
+/// Whether the folder has a chat template; also if its files cannot be read, which is a fault of its own.
+pub(super) fn has_template(folder: &CheckpointFolder) -> bool {
+    read_texts(folder).map_or(true, |texts| texts.has_template())
+}
+
+fn read_texts(folder: &CheckpointFolder) -> Result<CheckpointTexts, Disagreement> {
+    CheckpointTexts::read(|name: &str| {
+        let path = folder.path().join(name);
+        let bytes = || file_head::read_small_file(&path, MAX_BYTES);
+        file_head::is_present(&path)
+            .then(|| bytes().ok_or_else(|| "it is no file of at most 256 MiB".to_owned()))
+    })
 }
 
 /// The rule: every chat template is used.

@@ -17,6 +17,12 @@ impl CheckpointTexts {
         self.list_templates().into_iter().map(|(name, _)| name).filter(plain).map(str::to_owned).collect()
     }
 
+    /// Whether there is a template for turns, where the stages look for it.
+    #[must_use]
+    pub(crate) fn has_template(&self) -> bool {
+        self.template.is_some() || self.list_templates().iter().any(|(name, _)| *name == "default")
+    }
+
     /// (name, text) of the templates in `tokenizer_config.json`; a single one is the default.
     fn list_templates(&self) -> Vec<(&str, &str)> {
         match self.tokenizer_config.get("chat_template") {

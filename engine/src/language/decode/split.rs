@@ -1,0 +1,93 @@
+//! Whether a small dataset has documents on both sides of its held-out share.
+
+use std::path::PathBuf;
+
+use super::Decoder;
+use super::columns::MAX_FILES;
+use super::heads::{MAX_BYTES, MAX_RECORDS};
+use crate::documents::{DocumentParser, ParsedRecord, RecordReader, find_split_point};
+use crate::language::record::Record;
+use crate::pipeline::config::DatasetConfig;
+use crate::text::diagnostic::{Code, Diagnostic};
+use crate::text::display::count_noun;
+use crate::text::file_head;
+
+/// Fewer are a stand-in for data that are yet to come.
+const LEAST_DOCUMENTS: usize = 4;
+
+impl Decoder<'_> {
+    /// Reports rows of a dataset that is small enough to be read whole, if all its documents are on one side of the held-out share: the
+    /// stage would end with that.
+    pub(super) fn check_split(
+        &mut self,
+        [rows, record]: [&Record; 2],
+        dataset: &DatasetConfig,
+        files: &[PathBuf],
+    ) {
+        let share = dataset.held_out;
+        if share <= 0.0 {
+            return;
+        }
+        let points = read_split_points(files, dataset);
+        let Some(points) = points.filter(|points| points.len() >= LEAST_DOCUMENTS) else { return };
+        let held = points.iter().filter(|point| **point < share).count();
+        if (1..points.len()).contains(&held) {
+            return;
+        }
+        let (name, many) = (&dataset.name, count_noun(points.len(), "document"));
+        let (message, percent) = match held {
+            0 => {
+                let lowest = points.iter().copied().fold(1.0, f64::min);
+                (
+                    format!("dataset `{name}` has {many}, of which none is held out"),
+                    (100.0 * lowest).floor() + 1.0,
+                )
+            }
+            _ => {
+                let highest = points.iter().copied().fold(0.0, f64::max);
+                (format!("dataset `{name}` has {many}, all of which are held out"), (100.0 * highest).floor())
+            }
+        };
+        let suits = |point: &&f64| **point * 100.0 < percent;
+        let help = match (1..points.len()).contains(&points.iter().filter(suits).count()) {
+            true => format!("write `held-out=\"{percent}%\"`, or add documents"),
+            false => "add documents".to_owned(),
+        };
+        let own = record.leaf("held-out").filter(|_| record.number("held-out").is_some_and(|own| own > 0.0));
+        let place = own.or(rows.leaf("held-out")).map_or(&record.span, |leaf| &leaf.span);
+        self.sink.push(
+            Diagnostic::new(Code::NothingHeldOut, message)
+                .at(place, "each is held out by a hash of its text")
+                .help(help),
+        );
+    }
+}
+
+/// The split points of all documents; `None` if not all are read here, or one is at fault.
+fn read_split_points(files: &[PathBuf], dataset: &DatasetConfig) -> Option<Vec<f64>> {
+    let small = |path: &PathBuf| file_head::read_file_size(path).is_some_and(|bytes| bytes <= MAX_BYTES);
+    if files.is_empty() || files.len() > MAX_FILES || !files.iter().all(small) {
+        return None;
+    }
+    let parser = DocumentParser::new(dataset);
+    let mut points = Vec::new();
+    for path in files {
+        let (file, _) = file_head::open_regular_file(path).ok()?;
+        let name = path.file_name().expect("a file has a name").to_string_lossy();
+        let mut records = RecordReader::open(file, &name, &parser, MAX_BYTES).ok()?;
+        while let Some(record) = records.next_record(&parser).ok()? {
+            match record {
+                ParsedRecord::Document(parsed) => points.push(find_split_point(parsed.document.opening())),
+                ParsedRecord::FilteredOut => {}
+                ParsedRecord::Named(_) => return None,
+            }
+            if points.len() > MAX_RECORDS {
+                return None;
+            }
+        }
+        if records.is_cut() {
+            return None;
+        }
+    }
+    Some(points)
+}

@@ -98,15 +98,20 @@ class Changes(ast.NodeTransformer):
         return node
 
 
-def mutate(text, draw):
-    """The text with one change, or None if none is possible."""
+def mutate(text, draw, entry=None):
+    """The text with one change, or None if none is possible; in the function `entry` alone, if it is named. What the prompt of HumanEval defines
+    beside it is the tests' own: they would call the function of the reference, and CPython the changed one."""
     tree = ast.parse(text)
+    parts = [part for part in tree.body if entry is None or getattr(part, "name", None) == entry]
     counter = Changes(-1)
-    counter.visit(copy.deepcopy(tree))
+    for part in parts:
+        counter.visit(copy.deepcopy(part))
     if not counter.count:
         return None
-    changed = Changes(draw.randrange(counter.count)).visit(tree)
-    return ast.unparse(ast.fix_missing_locations(changed))
+    changes = Changes(draw.randrange(counter.count))
+    for part in parts:
+        changes.visit(part)
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def passes_plainly(name, problem, text):
@@ -145,7 +150,7 @@ def check_mutants(program, folder):
         problems, mutants = read(folder / file), []
         while len(mutants) < MUTANTS // len(FILES):
             problem = draw.choice(problems)
-            text = mutate(solution(name, problem), draw)
+            text = mutate(solution(name, problem), draw, problem.get("entry_point"))
             if text is not None and all(text != other for _, other in mutants):
                 mutants.append((problem, text))
         found = grade(program, name, folder / file, [(problem["task_id"], text) for problem, text in mutants], 2)
@@ -204,7 +209,7 @@ def check_evalplus(program, folder):
     draw, mutants, differ, passed = random.Random(SEED), [], [], 0
     while len(mutants) < MUTANTS:
         problem = draw.choice(problems)
-        text = mutate(solution("humaneval", problem), draw)
+        text = mutate(solution("humaneval", problem), draw, problem["entry_point"])
         if text is not None and all(text != other for _, other in mutants):
             mutants.append((problem, text))
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:

@@ -98,7 +98,7 @@ fn every_unfit_field_is_named() {
 fn a_question_of_gsm8k_has_a_number_as_its_answer() {
     let record = json!({"question": "How many?", "answer": "48/2 = <<48/2=24>>24\n48+24 = 72\n#### 1,072"});
     let problem = read(Layout::Gsm8k, &record).unwrap();
-    assert_eq!((problem.name.as_str(), problem.id.to_string().as_str()), ("gsm8k/0", "0"));
+    assert_eq!((problem.name.as_str(), problem.id.number()), ("gsm8k/0", Some(0)));
     for unfit in ["72", "####", "#### many", "#### 7 apples", "#### 7\nMore."] {
         let fault = read(Layout::Gsm8k, &json!({"question": "", "answer": unfit})).unwrap_err();
         assert_eq!(fault.to_string(), "`answer` does not end with `#### ` and a number", "{unfit}");

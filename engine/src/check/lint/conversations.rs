@@ -101,7 +101,7 @@ fn list_measured<'a>(
     let uses = asked.flat_map(|(at, benchmark)| {
         let place = stage.place(evaluate::NTH_BENCHMARK.nth(at));
         checkpoints.iter().filter_map(move |checkpoint| {
-            let source = find_tokenizer_source(lineages, *checkpoint)?;
+            let source = find_tokenizer_source(lineages, checkpoint)?;
             Some(TurnUse { place, source, measured: Some((benchmark.name.as_str(), *checkpoint)) })
         })
     });

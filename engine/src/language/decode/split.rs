@@ -13,7 +13,7 @@ use crate::text::display::count_noun;
 use crate::text::file_head;
 
 /// Fewer are a stand-in for data that are yet to come.
-const LEAST_DOCUMENTS: usize = 4;
+const LEAST_DOCUMENTS: usize = 5;
 
 impl Decoder<'_> {
     /// Reports rows of a dataset that is small enough to be read whole, if all its documents are on one side of the held-out share: the

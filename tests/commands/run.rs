@@ -399,7 +399,7 @@ fn a_bf16_training_names_the_instructions_of_its_products() {
         "    attention \"causal\"",
         "    attention \"causal\"\n    precision compute=\"bf16\"",
     );
-    project.edit("tiny.kdl", "    steps 40", "    steps 2");
+    project.edit("tiny.kdl", "    steps 40", "    steps 6");
     project.fmflow(&["run", "tiny.kdl", "--until", "flow"]).ok();
     let class = |stage: &str| {
         let shown = project.fmflow(&["show", "tiny.kdl", stage, "--json"]).ok().stdout;

@@ -73,7 +73,7 @@ pub(super) fn pack_left(source: &Source, first: usize, from: usize, out: &mut [L
             for (p, pairs) in pairs.iter_mut().enumerate() {
                 *pairs = source.read_across(first + tile * LANES, from + 2 * (block * LANES + p));
             }
-            for (row, pairs) in rows.iter_mut().zip(transpose(pairs)) {
+            for (row, pairs) in rows.iter_mut().zip(transpose(&pairs)) {
                 store(pairs, &mut row.0[block]);
             }
         }
@@ -97,7 +97,7 @@ pub(super) fn pack_right(source: &Source, first: usize, from: usize, out: &mut [
             for (r, row) in rows.iter_mut().enumerate() {
                 *row = source.read_along(first + half * LANES + r, from + block * 2 * LANES);
             }
-            for (line, pairs) in lines.iter_mut().zip(transpose(rows)) {
+            for (line, pairs) in lines.iter_mut().zip(transpose(&rows)) {
                 store(pairs, &mut line.0[half]);
             }
         }
@@ -107,8 +107,8 @@ pub(super) fn pack_right(source: &Source, first: usize, from: usize, out: &mut [
 /// Lane j of register i becomes lane i of register j.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: [__m512i; LANES]) -> [__m512i; LANES] {
-    let mut quads = rows;
+fn transpose(rows: &[__m512i; LANES]) -> [__m512i; LANES] {
+    let mut quads = *rows;
     for (out, rows) in quads.as_chunks_mut::<4>().0.iter_mut().zip(rows.as_chunks::<4>().0) {
         let [a, b, c, d] = *rows;
         let (low, high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
@@ -121,7 +121,7 @@ fn transpose(rows: [__m512i; LANES]) -> [__m512i; LANES] {
             _mm512_unpackhi_epi64(high, high2),
         ];
     }
-    let mut columns = rows;
+    let mut columns = *rows;
     for c in 0..4 {
         let [a, b, x, y] = [quads[c], quads[4 + c], quads[8 + c], quads[12 + c]];
         let even = [_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0x88>(x, y)];

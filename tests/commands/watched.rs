@@ -74,8 +74,6 @@ fn tables_fit_the_terminal() {
     for arguments in [
         &["status", "tiny.kdl"][..],
         &["log"],
-        &["show", "tiny.kdl"],
-        &["show", "tiny.kdl", "answers"],
         &["show", "tiny.kdl", "sft", "--resolved"],
         &["gc"],
         &["plan", "tiny.kdl", "--from", "sft"],

@@ -55,7 +55,7 @@ use block::TransformerBlock;
 use layout::{ParameterView, draw_initial_values};
 use time::TimeEmbedding;
 
-pub(crate) use adapter::{ENDS as FACTOR_ENDS, LowRankChange};
+pub(crate) use adapter::{LowRankChange, name_factors};
 pub(crate) use cache::{KeptTokens, KeyValueCache, NewTokens};
 pub use context::{AttentionContext, PADDING};
 pub use error::BackboneError;

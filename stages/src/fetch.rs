@@ -78,6 +78,7 @@ fn copy_checkpoint(job: &Job<'_>, source: &Path, left: Vec<String>) -> Result<Su
     copy_file(source, "config.json", &mut writer)?;
     let names: Vec<&str> = checkpoint.file_names().collect();
     if checkpoint.is_adapted() {
+        checkpoint.check_base().map_err(|e| weights_failure(source, &e))?;
         write_merged(&checkpoint, source, &mut writer)?;
     }
     for (i, name) in names.iter().enumerate().filter(|_| !checkpoint.is_adapted()) {

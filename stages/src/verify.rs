@@ -32,6 +32,7 @@ pub(crate) fn verify_weights(folder: &Path, device: &Device) -> Result<String, F
         return Ok("it has no weights, so there is no forward pass to run".into());
     }
     let model = CheckpointReader::open(folder).map_err(|e| weights_failure(folder, &e))?;
+    model.check_base().map_err(|e| weights_failure(folder, &e))?;
     let (contract, text) = open_contract(folder, model.contract.as_ref(), model.config.vocab_size)?;
     let certificate = read_if_present(folder, CERTIFICATE)?;
     read_origins(folder)?;

@@ -143,7 +143,23 @@ fn check_shared_weights(project: &Project, merged: &Tensors) {
     let fetched = Path::new(fetched.trim());
     assert_eq!(&tensors(&fetched.join("model.safetensors")), merged);
     assert!(!fetched.join("adapter.safetensors").exists());
-    fs::remove_file(copy.join("adapter.safetensors")).unwrap();
+    // A part of it is not taken for the whole, nor other weights for its base.
+    let adapter = copy.join("adapter.safetensors");
+    let replace = |file: &Path, bytes: &[u8]| {
+        fs::remove_file(file).unwrap();
+        fs::write(file, bytes).unwrap();
+    };
+    let whole = fs::read(&adapter).unwrap();
+    replace(&adapter, b"\x02\0\0\0\0\0\0\0{}");
+    project.fmflow(&["generate", "copy", "--prompt", "x"]).exits(2).says("it has no tensor for");
+    replace(&adapter, &whole);
+    let base = copy.join("base-model.safetensors");
+    let mut other = fs::read(&base).unwrap();
+    let last = other.len() - 2;
+    other[last] ^= 1;
+    replace(&base, &other);
+    project.fmflow(&["run", "other.kdl"]).exits(2).says("not the weights that the adapter was trained on");
+    fs::remove_file(&adapter).unwrap();
     project.fmflow(&["generate", "copy", "--prompt", "x"]).exits(2).says("adapter.safetensors");
 }
 

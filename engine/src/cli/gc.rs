@@ -179,8 +179,8 @@ fn read_artifact_name(text: &str) -> &str {
 
 fn report_survey(found: &Survey, arguments: &GcArguments, context: &CommandContext<'_>) -> Result<()> {
     let (kept, going): (Vec<_>, Vec<_>) = found.items.iter().partition(|item| !item.users.is_empty());
-    let sum = |items: &[&StoreItem]| items.iter().map(|item| item.bytes).sum::<u64>();
-    let (kept_bytes, going_bytes) = (sum(&kept), sum(&going));
+    let kept_bytes = garbage::sum_bytes(kept.iter().copied(), [].into_iter());
+    let going_bytes = garbage::sum_bytes(going.iter().copied(), kept.iter().copied());
     if arguments.json {
         return context.output.json(&json!({
             "schema": "fmflow.gc/1",
@@ -228,12 +228,12 @@ fn format_removal_command(arguments: &GcArguments, context: &CommandContext<'_>)
 }
 
 fn format_kept_row(item: &StoreItem) -> Vec<String> {
-    vec![format_item_name(item), format_bytes(item.bytes), item.users.join(", ")]
+    vec![format_item_name(item), format_bytes(item.size.bytes), item.users.join(", ")]
 }
 
 fn format_garbage_row(item: &StoreItem) -> Vec<String> {
     let made = item.created.as_deref().and_then(|time| time.get(..16)).unwrap_or_default().replace('T', " ");
-    vec![format_item_name(item), format_bytes(item.bytes), item.kind.word().to_owned(), made]
+    vec![format_item_name(item), format_bytes(item.size.bytes), item.kind.word().to_owned(), made]
 }
 
 /// The name of an item's folder, with what tells it from that of an artifact.
@@ -250,6 +250,6 @@ fn format_item_name(item: &StoreItem) -> String {
 fn render_item_json(item: &StoreItem) -> serde_json::Value {
     json!({
         "path": item.path, "kind": item.kind.word(), "stage": item.stage, "made": item.created,
-        "bytes": item.bytes, "users": item.users,
+        "bytes": item.size.bytes, "users": item.users,
     })
 }

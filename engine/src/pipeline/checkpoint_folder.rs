@@ -119,6 +119,12 @@ impl CheckpointFolder {
         self.files.iter().any(|file| file == name)
     }
 
+    /// Whether its weight files are those under an adapter, which lies beside them.
+    #[must_use]
+    pub fn is_adapted(&self) -> bool {
+        !self.has(SINGLE) && !self.has(INDEX) && self.has(weight_files::ADAPTER_FACTS)
+    }
+
     /// The names of its files, sorted.
     #[must_use]
     pub(crate) fn files(&self) -> &[String] {

@@ -13,7 +13,7 @@ use crate::store::layout::{Store, extract_digits, make_unique_name};
 use crate::store::listing::{StoreListing, StoredFolder};
 use crate::store::lock::StoreLock;
 use crate::store::seal;
-use crate::store::vfs::{count_freed_bytes, is_absent};
+use crate::store::vfs::{is_absent, visit_files};
 
 /// Number of the newest runs whose records are kept even if all their results are gone.
 pub const KEPT_RUN_RECORDS: usize = 100;
@@ -69,6 +69,15 @@ impl ItemKind {
     }
 }
 
+/// Sizes of the files of an item.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ItemSize {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Files that have further names, such as the weights under an adapter, and their sizes.
+    shared: Vec<([i128; 2], u64)>,
+}
+
 /// A folder of the store or a record of a run, and who needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoreItem {
@@ -80,8 +89,8 @@ pub(crate) struct StoreItem {
     pub stage: Option<String>,
     /// When it was made (UTC), if known.
     pub created: Option<String>,
-    /// Size in bytes.
-    pub bytes: u64,
+    /// Sizes of its files.
+    pub size: ItemSize,
     /// Names of the roots that need it, and `a pin`. If there are none, the item can be removed.
     pub users: Vec<String>,
 }
@@ -108,13 +117,13 @@ pub(crate) fn collect_store_items(store: &Store, roots: &[GcRoot]) -> Result<Vec
     for found in listing.permanent {
         // The folder has the name of the artifact, so that a pin of one keeps both.
         let users = find_users_and_pins(roots, &pins, &found.path);
-        let bytes = count_freed_bytes(store.vfs(), &found.path)?;
+        let size = measure(store, &found.path)?;
         let (path, kind) = (found.path, ItemKind::Permanent);
-        items.push(StoreItem { path, kind, stage: found.stage, created: None, bytes, users });
+        items.push(StoreItem { path, kind, stage: found.stage, created: None, size, users });
     }
     for path in listing.windows {
-        let (users, bytes) = (find_folder_users(roots, &path), count_freed_bytes(store.vfs(), &path)?);
-        items.push(StoreItem { path, kind: ItemKind::Window, stage: None, created: None, bytes, users });
+        let (users, size) = (find_folder_users(roots, &path), measure(store, &path)?);
+        items.push(StoreItem { path, kind: ItemKind::Window, stage: None, created: None, size, users });
     }
     Ok(items)
 }
@@ -133,9 +142,9 @@ pub(crate) fn collect_leftovers(store: &Store) -> Result<Vec<StoreItem>> {
         };
         for (name, _) in entries {
             let path = folder.join(name);
-            let bytes = count_freed_bytes(store.vfs(), &path)?;
+            let size = measure(store, &path)?;
             let (kind, users) = (ItemKind::Leftover, vec![]);
-            items.push(StoreItem { path, kind, stage: None, created: None, bytes, users });
+            items.push(StoreItem { path, kind, stage: None, created: None, size, users });
         }
     }
     Ok(items)
@@ -169,13 +178,13 @@ pub(crate) fn collect_old_records(
         };
         if !needed {
             let path = store.record_path(run.number);
-            let (bytes, created) = (count_freed_bytes(store.vfs(), &path)?, Some(run.started.clone()));
+            let (size, created) = (measure(store, &path)?, Some(run.started.clone()));
             going.push(StoreItem {
                 path,
                 kind: ItemKind::Record,
                 stage: None,
                 created,
-                bytes,
+                size,
                 users: vec![],
             });
         }
@@ -192,8 +201,34 @@ fn build_store_item(
     let manifest = found.manifest.as_ref().ok();
     let stage = manifest.map(|manifest| manifest.stage.name.clone());
     let created = manifest.map(|manifest| manifest.created.clone());
-    let bytes = count_freed_bytes(store.vfs(), &found.path)?;
-    Ok(StoreItem { path: found.path.clone(), kind, stage, created, bytes, users })
+    let size = measure(store, &found.path)?;
+    Ok(StoreItem { path: found.path.clone(), kind, stage, created, size, users })
+}
+
+/// Sizes of the files of an item.
+fn measure(store: &Store, path: &Path) -> Result<ItemSize> {
+    let mut size = ItemSize::default();
+    visit_files(store.vfs(), path, &mut |stat| {
+        size.bytes += stat.size;
+        size.shared.extend(stat.shared.map(|id| (id, stat.size)));
+    })?;
+    Ok(size)
+}
+
+/// Bytes of these items, each file once, whatever its names; without files that one of `others` has, too: those stay if the items go.
+#[must_use]
+pub(crate) fn sum_bytes<'a>(
+    items: impl Iterator<Item = &'a StoreItem>,
+    others: impl Iterator<Item = &'a StoreItem>,
+) -> u64 {
+    let mut seen: BTreeSet<[i128; 2]> = others.flat_map(|item| &item.size.shared).map(|(id, _)| *id).collect();
+    let mut repeated = 0;
+    let all = items.map(|item| {
+        let again = item.size.shared.iter().filter(|(id, _)| !seen.insert(*id));
+        repeated += again.map(|(_, bytes)| bytes).sum::<u64>();
+        item.size.bytes
+    });
+    all.sum::<u64>() - repeated
 }
 
 fn find_folder_users(roots: &[GcRoot], path: &Path) -> Vec<String> {

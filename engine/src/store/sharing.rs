@@ -121,12 +121,18 @@ mod tests {
         let mut child = writer(&store, "child");
         let absent = child.share("base-other", &base, "other").unwrap_err().to_string();
         assert!(absent.contains("does not list"), "{absent}");
-        fs::write(base.join("manifest.json"), "{}").unwrap_err();
-        let nowhere = child.share("base-model.safetensors", folder.path(), "model.safetensors").unwrap_err();
-        assert!(matches!(nowhere, Error::Corrupt { .. } | Error::Io { .. }), "{nowhere}");
         // A name is given once.
         child.share("base-model.safetensors", &base, "model.safetensors").unwrap();
         child.share("base-model.safetensors", &base, "model.safetensors").unwrap_err();
+        let manifest = base.join("manifest.json");
+        fs::remove_file(&manifest).unwrap();
+        for damage in ["", "{}"] {
+            if !damage.is_empty() {
+                fs::write(&manifest, damage).unwrap();
+            }
+            let refused = child.share("base-again", &base, "model.safetensors").unwrap_err();
+            assert!(matches!(refused, Error::Corrupt { .. }), "{damage:?}: {refused}");
+        }
     }
 
     #[test]

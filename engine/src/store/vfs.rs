@@ -55,8 +55,8 @@ pub(crate) struct EntryStat {
     pub kind: EntryKind,
     /// Size in bytes.
     pub size: u64,
-    /// Number of names, 1 for most files.
-    pub names: u64,
+    /// Which file it is, if it has several names: its device and its number there.
+    pub shared: Option<[i128; 2]>,
 }
 
 /// The file operations of the store.
@@ -163,25 +163,24 @@ pub(super) fn remove_if_there(vfs: &dyn Vfs, path: &Path) -> Result<()> {
 
 /// Total size in bytes of a file, or of all files in a folder. Files that disappear meanwhile count 0.
 pub(crate) fn count_folder_bytes(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
-    sum_files(vfs, path, &|stat| stat.size)
+    let mut bytes = 0;
+    visit_files(vfs, path, &mut |stat| bytes += stat.size)?;
+    Ok(bytes)
 }
 
-/// Bytes that removing a file or a folder frees, as [`count_folder_bytes`]: a file that has another name stays.
-pub(crate) fn count_freed_bytes(vfs: &dyn Vfs, path: &Path) -> Result<u64> {
-    sum_files(vfs, path, &|stat| if stat.names > 1 { 0 } else { stat.size })
-}
-
-fn sum_files(vfs: &dyn Vfs, path: &Path, count: &dyn Fn(EntryStat) -> u64) -> Result<u64> {
+/// Calls `visit` for a file, or for all files in a folder, but for those that disappear meanwhile.
+pub(crate) fn visit_files(vfs: &dyn Vfs, path: &Path, visit: &mut dyn FnMut(EntryStat)) -> Result<()> {
     let stat = match vfs.stat(path) {
-        Err(error) if is_absent(&error) => return Ok(0),
+        Err(error) if is_absent(&error) => return Ok(()),
         other => other.map_err(Error::io("inspect", path))?,
     };
     if stat.kind != EntryKind::Directory {
-        return Ok(count(stat));
+        visit(stat);
+        return Ok(());
     }
     let entries = match vfs.list(path) {
-        Err(error) if is_absent(&error) => return Ok(0),
+        Err(error) if is_absent(&error) => return Ok(()),
         other => other.map_err(Error::io("list", path))?,
     };
-    entries.iter().map(|(name, _)| sum_files(vfs, &path.join(name), count)).sum()
+    entries.iter().try_for_each(|(name, _)| visit_files(vfs, &path.join(name), visit))
 }

@@ -12,7 +12,7 @@ use super::{Backbone, BackboneError, Parameter};
 use crate::rng::{self, RandomPurpose};
 
 /// Ends of the names of A and B, after the name of their projection.
-pub(crate) const ENDS: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
+const ENDS: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
 
 /// The names of A and B of the projection whose weight is called `name`.
 #[must_use]

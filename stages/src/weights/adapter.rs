@@ -12,13 +12,17 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype as FileDtype;
 use serde::{Deserialize, Serialize};
 
-use super::WeightsError;
-use crate::backbone::{FACTOR_ENDS, LowRankChange};
+use super::{TensorLayout, WeightsError};
+use crate::backbone::{LowRankChange, name_factors};
 
 /// File of the tensors.
 pub(crate) const ADAPTER: &str = "adapter.safetensors";
 /// File of the settings.
 pub(crate) const ADAPTER_FACTS: &str = "adapter.json";
+/// Largest file of settings that is read, in bytes.
+const MAX_FACTS_BYTES: u64 = 1 << 20;
+/// Largest file of tensors that is read, in bytes: an adapter of the largest Qwen3 at rank 256 has less than half of it.
+const MAX_ADAPTER_BYTES: u64 = 16 << 30;
 /// The schema of the settings.
 const SCHEMA: &str = "fmflow.adapter/1";
 /// What PEFT puts before the name of a tensor.
@@ -65,8 +69,7 @@ impl AdapterFacts {
     /// # Errors
     /// If they are missing or malformed.
     pub(crate) fn read(folder: &Path) -> Result<Self, WeightsError> {
-        let bytes = std::fs::read(folder.join(ADAPTER_FACTS)).map_err(|e| refused(ADAPTER_FACTS, e))?;
-        let facts: Self = serde_json::from_slice(&bytes).map_err(|e| refused(ADAPTER_FACTS, e))?;
+        let facts: Self = serde_json::from_slice(&read_facts(folder)?).map_err(|e| refused(ADAPTER_FACTS, e))?;
         match facts.schema == SCHEMA {
             true => Ok(facts),
             false => Err(refused(ADAPTER_FACTS, format!("its version is not {SCHEMA}"))),
@@ -84,6 +87,21 @@ impl TensorChange {
     }
 }
 
+/// The bytes of the settings.
+pub(super) fn read_facts(folder: &Path) -> Result<Vec<u8>, WeightsError> {
+    read_whole(folder, ADAPTER_FACTS, MAX_FACTS_BYTES)
+}
+
+/// Reads a regular file of at most `largest` bytes: a pipe would block.
+fn read_whole(folder: &Path, name: &str, largest: u64) -> Result<Vec<u8>, WeightsError> {
+    let path = folder.join(name);
+    let stat = std::fs::metadata(&path).map_err(|e| refused(name, e))?;
+    if !stat.is_file() || stat.len() > largest {
+        return Err(refused(name, format!("it is no file of at most {} MiB", largest >> 20)));
+    }
+    std::fs::read(&path).map_err(|e| refused(name, e))
+}
+
 fn refused(file: &str, why: impl ToString) -> WeightsError {
     WeightsError::Adapter { file: file.into(), reason: why.to_string() }
 }
@@ -93,7 +111,7 @@ fn refused(file: &str, why: impl ToString) -> WeightsError {
 /// # Errors
 /// If the file cannot be read, or a value is not a finite f32.
 pub(crate) fn read_adapter(folder: &Path) -> Result<IndexMap<String, AdapterTensor>, WeightsError> {
-    let bytes = std::fs::read(folder.join(ADAPTER)).map_err(|e| refused(ADAPTER, e))?;
+    let bytes = read_whole(folder, ADAPTER, MAX_ADAPTER_BYTES)?;
     let parsed = SafeTensors::deserialize(&bytes).map_err(|e| refused(ADAPTER, e))?;
     let mut found = IndexMap::new();
     for (name, view) in parsed.iter() {
@@ -107,37 +125,53 @@ pub(crate) fn read_adapter(folder: &Path) -> Result<IndexMap<String, AdapterTens
     Ok(found)
 }
 
-/// What the adapter in `folder` changes in tensors of these shapes, by their names.
+/// What the adapter in `folder` changes in tensors of this layout, by their names.
 ///
 /// # Errors
-/// If a file of the adapter is refused, or one of its tensors fits no tensor of the weights.
+/// If a file of the adapter is refused, one of its tensors fits no tensor of the weights, or one is missing.
 pub(super) fn read_changes(
     folder: &Path,
-    shape_of: impl Fn(&str) -> Option<Vec<usize>>,
+    layout: &TensorLayout,
 ) -> Result<IndexMap<String, TensorChange>, WeightsError> {
     let (settings, mut tensors) = (AdapterFacts::read(folder)?.settings, read_adapter(folder)?);
     let mut changes = IndexMap::new();
-    while let Some((name, tensor)) = tensors.shift_remove_index(0) {
-        let unfit = || refused(ADAPTER, format!("tensor `{name}` fits no weight"));
-        let own = name.strip_prefix(PREFIX).ok_or_else(unfit)?;
-        let (weight, shape, change) = match own.strip_suffix(FACTOR_ENDS[0]) {
-            None => (own.to_owned(), tensor.shape, TensorChange::Replaced(tensor.values)),
-            Some(projection) => {
-                let partner = format!("{PREFIX}{projection}{}", FACTOR_ENDS[1]);
-                let up = tensors.shift_remove(&partner).ok_or_else(unfit)?;
-                let shape = vec![up.shape[0], tensor.shape[1]];
-                let ranks = [tensor.shape[0], up.shape[1]];
-                if ranks != [settings.rank; 2] {
-                    return Err(unfit());
-                }
-                let change = LowRankChange::new(tensor.values, up.values, settings.rank, settings.scale());
-                (format!("{projection}.weight"), shape, TensorChange::LowRank(change))
-            }
-        };
-        if shape_of(&weight) != Some(shape) {
-            return Err(unfit());
+    for (name, shape) in layout {
+        if settings.adapts(name) {
+            changes.insert(name.clone(), take_change(&mut tensors, &settings, (name, shape))?);
+        } else if settings.norms && name.contains("norm") {
+            let own = take_tensor(&mut tensors, name, shape)?;
+            changes.insert(name.clone(), TensorChange::Replaced(own));
         }
-        changes.insert(weight, change);
     }
-    Ok(changes)
+    match tensors.first() {
+        None => Ok(changes),
+        Some((name, _)) => Err(refused(ADAPTER, format!("tensor `{name}` fits no weight"))),
+    }
+}
+
+/// Takes A and B of the projection `name` of this shape.
+fn take_change(
+    tensors: &mut IndexMap<String, AdapterTensor>,
+    settings: &AdapterSettings,
+    (name, shape): (&str, &[usize]),
+) -> Result<TensorChange, WeightsError> {
+    let ([down, up], rank) = (name_factors(name), settings.rank);
+    let &[out, width] = shape else { return Err(refused(ADAPTER, format!("`{name}` is no matrix"))) };
+    if rank == 0 {
+        return Err(refused(ADAPTER_FACTS, "its rank is 0"));
+    }
+    let down = take_tensor(tensors, &down, &[rank, width])?;
+    let up = take_tensor(tensors, &up, &[out, rank])?;
+    Ok(TensorChange::LowRank(LowRankChange::new(down, up, rank, settings.scale())))
+}
+
+/// Takes the values of a tensor, which must have this shape.
+fn take_tensor(
+    tensors: &mut IndexMap<String, AdapterTensor>,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>, WeightsError> {
+    let found = tensors.shift_remove(&format!("{PREFIX}{name}")).filter(|found| found.shape == shape);
+    let missing = || refused(ADAPTER, format!("it has no tensor for `{name}` of shape {shape:?}"));
+    Ok(found.ok_or_else(missing)?.values)
 }

@@ -7,7 +7,7 @@ use fmflow_engine::pipeline::contract::Contract;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
-use super::adapter::{ADAPTER, TensorChange, read_changes};
+use super::adapter::{ADAPTER, ADAPTER_FACTS, AdapterFacts, TensorChange, read_changes, read_facts};
 use super::weights_file::{TensorParts, WeightsFile};
 use super::{BASE, Dtype, HostTensor, TensorLayout, WeightsError, hash_bytes};
 use crate::backbone::{EMBEDDING, HEAD, Qwen3Config, TimeConditioning, build_layout};
@@ -43,14 +43,15 @@ impl CheckpointReader {
         }
         let sound = "a folder without faults has a config.json";
         let (config, text) = (folder.config().expect(sound).clone(), folder.config_text().expect(sound));
-        let contract = folder.contract().cloned();
+        let (contract, folder_is_adapted) = (folder.contract().cloned(), folder.is_adapted());
         let names = folder.weight_files().iter();
         let files = names.map(|file| WeightsFile::open(&dir.join(&file.name))).collect::<Result<_, _>>()?;
         let config_hash = hash_bytes(text.as_bytes());
         let tensors = IndexMap::new();
         let (redundant_head, changes, folder) = (false, None, dir.to_owned());
         let reader = Self { config, contract, redundant_head, files, tensors, config_hash, changes, folder };
-        reader.place_tensors()?.apply_adapter()
+        let reader = reader.place_tensors()?;
+        if folder_is_adapted { reader.apply_adapter() } else { Ok(reader) }
     }
 
     /// Finds each tensor of the layout, and compares a head that repeats a tied embedding.
@@ -80,10 +81,7 @@ impl CheckpointReader {
 
     /// Reads the adapter of a folder whose weights are those under it.
     fn apply_adapter(mut self) -> Result<Self, WeightsError> {
-        if self.files.iter().all(|file| file.name.starts_with(BASE)) {
-            let shape_of = |name: &str| self.tensors.get(name).map(|(_, entry)| entry.shape.clone());
-            self.changes = Some(read_changes(&self.folder, shape_of)?);
-        }
+        self.changes = Some(read_changes(&self.folder, &self.layout())?);
         Ok(self)
     }
 
@@ -155,11 +153,33 @@ impl CheckpointReader {
     pub fn hash_files(&self) -> Result<IndexMap<String, String>, WeightsError> {
         let config = ("config.json".to_owned(), self.config_hash.clone());
         let weights = self.files.iter().map(|file| Ok((file.name.clone(), file.hash()?)));
-        let adapter = self.changes.iter().map(|_| {
-            let file = WeightsFile::open(&self.folder.join(ADAPTER))?;
-            Ok((file.name.clone(), file.hash()?))
-        });
-        std::iter::once(Ok(config)).chain(weights).chain(adapter).collect()
+        let mut found: IndexMap<_, _> = std::iter::once(Ok(config)).chain(weights).collect::<Result<_, _>>()?;
+        if self.is_adapted() {
+            found.insert(ADAPTER.into(), WeightsFile::open(&self.folder.join(ADAPTER))?.hash()?);
+            found.insert(ADAPTER_FACTS.into(), hash_bytes(&read_facts(&self.folder)?));
+        }
+        Ok(found)
+    }
+
+    /// Compares the weights under an adapter with those that it was trained on. Nothing to compare without an adapter.
+    ///
+    /// # Errors
+    /// If a file is another one, or cannot be read.
+    pub(crate) fn check_base(&self) -> Result<(), WeightsError> {
+        if !self.is_adapted() {
+            return Ok(());
+        }
+        let base = AdapterFacts::read(&self.folder)?.base;
+        for file in &self.files {
+            let own = file.name.strip_prefix(BASE).unwrap_or(&file.name);
+            if base.get(own) != Some(&file.hash()?) {
+                return Err(WeightsError::Adapter {
+                    file: file.name.clone(),
+                    reason: "these are not the weights that the adapter was trained on".into(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The names of its weight files.

@@ -44,9 +44,11 @@ pub(super) fn check_sampler_fit(
         ModelKind::Flow if sampler.reads_next_tokens() && known.contract.stride.is_none() => {
             Some(drafts_without_stride(checkpoint, known, sampler, span))
         }
+        ModelKind::Flow if sampler.reads_next_tokens() => {
+            drafts_beyond_stride(checkpoint, known, sampler, span)
+        }
         ModelKind::Flow if sampler.reveals_masks() => sampler_without_masks(checkpoint, known, sampler, span),
-        ModelKind::Flow => drafts_beyond_stride(checkpoint, known, sampler, span),
-        ModelKind::Autoregressive => None,
+        _ => None,
     };
     sink.extend(found.map(|found| match places.kind {
         Some(kind) => found.also(kind, "the kind of the sampler"),

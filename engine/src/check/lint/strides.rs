@@ -109,10 +109,10 @@ fn check_answers(lineages: &Lineages<'_>, stage: &Stage, (at, stride): (usize, u
         StageConfig::Rows(config) => config.canvas,
         _ => None,
     };
-    let found = lineages.rows(stage).filter_map(|rows| Some((rows, canvas(rows)?)));
-    let Some((rows, canvas)) = found.min_by_key(|(_, canvas)| *canvas).filter(|(_, n)| *n < stride) else {
-        return;
-    };
+    // Rows without a canvas may show it whole.
+    let found: Option<Vec<_>> = lineages.rows(stage).map(|rows| Some((rows, canvas(rows)?))).collect();
+    let longest = found.into_iter().flatten().max_by_key(|(_, canvas)| *canvas);
+    let Some((rows, canvas)) = longest.filter(|(_, canvas)| *canvas < stride) else { return };
     let message =
         format!("a stride of {stride} is longer than an answer, which has {}", count_noun(canvas, "token"));
     sink.push(

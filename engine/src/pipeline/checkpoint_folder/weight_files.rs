@@ -43,7 +43,7 @@ pub(super) fn check_weight_files(folder: &CheckpointFolder) -> Vec<FolderFault> 
 /// Before the names of weight files that are those of the checkpoint under an adapter, which lies beside them.
 pub const BASE: &str = "base-";
 /// The adapter's settings, without which a folder has no such files.
-const ADAPTER_FACTS: &str = "adapter.json";
+pub(super) const ADAPTER_FACTS: &str = "adapter.json";
 
 /// The weight files of a folder, checked against the index if there is one. If the model is `conditioned` on the time and the folder
 /// keeps those tensors apart, their file is the last.

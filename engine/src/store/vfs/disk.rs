@@ -150,7 +150,9 @@ impl<L: Locate> Vfs for L {
         let (folder, name) = self.locate(path)?;
         let stat = stat_at(&folder, name)?;
         let kind = to_entry_kind(FileType::from_raw_mode(stat.st_mode));
-        Ok(EntryStat { kind, size: stat.st_size.cast_unsigned(), names: stat.st_nlink })
+        let id = [i128::from(stat.st_dev), i128::from(stat.st_ino)];
+        let shared = (kind == EntryKind::File && stat.st_nlink > 1).then_some(id);
+        Ok(EntryStat { kind, size: stat.st_size.cast_unsigned(), shared })
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {

@@ -4,7 +4,7 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::AdapterSettings;
 
 use crate::backbone::{Attention, AttentionContext, Backbone, BackboneError, TimeConditioning};
-use crate::failure::stage_failure;
+use crate::failure::{BEYOND_F32, input_failure, stage_failure};
 
 /// Rows and tokens of the pass that is compared.
 const SHAPE: [usize; 2] = [2, 16];
@@ -19,8 +19,12 @@ pub(super) fn put_adapter(
     (seed, first): (u64, u64),
 ) -> Result<Backbone, Failure> {
     let adapted = model.clone().adapted(settings, seed, first).map_err(stage_failure)?;
-    let [before, after] = [&model, &adapted].map(compute_logits);
-    match before.map_err(stage_failure)? == after.map_err(stage_failure)? {
+    let (before, after) = (compute_logits(&model).map_err(stage_failure)?, compute_logits(&adapted));
+    let after = after.map_err(stage_failure)?;
+    if !before.iter().all(|logit| logit.is_finite()) {
+        return Err(input_failure("the checkpoint yields logits that are not finite", BEYOND_F32));
+    }
+    match before == after {
         true => Ok(adapted),
         false => Err(stage_failure("a fresh adapter changes the logits of its base")),
     }

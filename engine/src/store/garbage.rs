@@ -179,14 +179,7 @@ pub(crate) fn collect_old_records(
         if !needed {
             let path = store.record_path(run.number);
             let (size, created) = (measure(store, &path)?, Some(run.started.clone()));
-            going.push(StoreItem {
-                path,
-                kind: ItemKind::Record,
-                stage: None,
-                created,
-                size,
-                users: vec![],
-            });
+            going.push(StoreItem { path, kind: ItemKind::Record, stage: None, created, size, users: vec![] });
         }
     }
     Ok(going)
@@ -221,7 +214,8 @@ pub(crate) fn sum_bytes<'a>(
     items: impl Iterator<Item = &'a StoreItem>,
     others: impl Iterator<Item = &'a StoreItem>,
 ) -> u64 {
-    let mut seen: BTreeSet<[i128; 2]> = others.flat_map(|item| &item.size.shared).map(|(id, _)| *id).collect();
+    let mut seen: BTreeSet<[i128; 2]> =
+        others.flat_map(|item| &item.size.shared).map(|(id, _)| *id).collect();
     let mut repeated = 0;
     let all = items.map(|item| {
         let again = item.size.shared.iter().filter(|(id, _)| !seen.insert(*id));

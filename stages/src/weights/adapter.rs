@@ -69,7 +69,8 @@ impl AdapterFacts {
     /// # Errors
     /// If they are missing or malformed.
     pub(crate) fn read(folder: &Path) -> Result<Self, WeightsError> {
-        let facts: Self = serde_json::from_slice(&read_facts(folder)?).map_err(|e| refused(ADAPTER_FACTS, e))?;
+        let facts: Self =
+            serde_json::from_slice(&read_facts(folder)?).map_err(|e| refused(ADAPTER_FACTS, e))?;
         match facts.schema == SCHEMA {
             true => Ok(facts),
             false => Err(refused(ADAPTER_FACTS, format!("its version is not {SCHEMA}"))),

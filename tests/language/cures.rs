@@ -410,6 +410,14 @@ const NOT_FOLLOWED: &[(&str, &str, &str)] = &[
 /// Beginnings of the helps that have nothing to paste, and why.
 const PROSE: &[(&str, &[&str])] = &[
     (
+        "what an answer has to match, and in which file, only the reader knows",
+        &[
+            "allow at least one text",
+            "mend it; json-schema.org describes schemas",
+            "name a file of at most 1 MiB; paths are relative to the file in which they are written",
+        ],
+    ),
+    (
         "the answer is one of the names that are listed",
         &["declared: ", "name one of ", "allowed here: ", "its fields: ", "the fields are "],
     ),

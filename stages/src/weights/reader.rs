@@ -151,10 +151,10 @@ impl CheckpointReader {
     /// # Errors
     /// If a file cannot be read.
     pub fn hash_files(&self) -> Result<IndexMap<String, String>, WeightsError> {
-        let config = ("config.json".to_owned(), self.config_hash.clone());
-        let weights = self.files.iter().map(|file| Ok((file.name.clone(), file.hash()?)));
-        let mut found: IndexMap<_, _> =
-            std::iter::once(Ok(config)).chain(weights).collect::<Result<_, _>>()?;
+        let mut found = IndexMap::from([("config.json".to_owned(), self.config_hash.clone())]);
+        for file in &self.files {
+            found.insert(file.name.clone(), file.hash()?);
+        }
         if self.is_adapted() {
             found.insert(ADAPTER.into(), WeightsFile::open(&self.folder.join(ADAPTER))?.hash()?);
             found.insert(ADAPTER_FACTS.into(), hash_bytes(&read_facts(&self.folder)?));

@@ -12,7 +12,7 @@ fn read_safetensors_file(path: &Path) -> Result<(IndexMap<String, HostTensor>, S
     let file = WeightsFile::open(path)?;
     let mut tensors = IndexMap::new();
     for entry in &file.entries {
-        let (mut values, mut parts) = (Vec::new(), file.parts(entry));
+        let (mut values, mut parts) = (Vec::new(), file.parts(entry, None));
         while let part @ [_, ..] = parts.next_part()? {
             values.extend_from_slice(part);
         }

@@ -138,7 +138,7 @@ fn a_window_is_kept_as_long_as_its_plan_is_needed() {
     let users = |roots: &[GcRoot]| {
         let items = collect_store_items(&store, roots).unwrap();
         let window = items.into_iter().find(|item| item.kind == ItemKind::Window).unwrap();
-        (window.users, window.bytes > 4)
+        (window.users, window.size.bytes > 4)
     };
     assert_eq!(users(&[]), (vec![], true));
     assert_eq!(users(&[GcRoot::new("p.kdl", [rows_key()].iter())]), (vec!["p.kdl".to_owned()], true));

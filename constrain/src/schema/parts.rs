@@ -15,12 +15,12 @@ impl Parts {
         self.0.push((place.to_owned(), written.to_owned()));
     }
 
-    /// Why no automaton was made of the last part: the innermost one that has at least half of its size.
+    /// Why no automaton was made of the last part: the innermost one that has at least a quarter of its size.
     pub(super) fn explain(&self) -> ConstraintError {
         let size = |written: &str| parse_regex(written).map_or(0, |hir| measure(&hir));
         let whole = self.0.last().map_or(0, |(_, written)| size(written));
-        let found = self.0.iter().find(|(_, written)| size(written) >= whole.div_ceil(2));
-        let (place, _) = found.expect("the whole has at least half of its own size");
+        let found = self.0.iter().find(|(_, written)| size(written) >= whole.div_ceil(4));
+        let (place, _) = found.expect("the whole has at least a quarter of its own size");
         let what = format!(
             "it is too large: its automaton would have more than {MOST_STATES} states, or take too long to be built"
         );

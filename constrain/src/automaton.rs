@@ -1,17 +1,14 @@
 //! A regular expression as a deterministic automaton over bytes.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use regex_automata::dfa::{Automaton as _, StartKind, dense};
-use regex_automata::nfa::thompson::{self, WhichCaptures};
-use regex_automata::util::primitives::StateID;
-use regex_automata::{Anchored, Input, MatchKind};
+use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_syntax::hir::Hir;
 
-use crate::error::{ConstraintError, MOST_STATES};
+use crate::error::ConstraintError;
+use crate::subsets::determinize;
 
-/// Most bytes of what leads to an automaton.
+/// Most bytes of the nondeterministic automaton.
 const BUILD_BYTES: usize = 16 << 20;
 
 /// Where nothing leads.
@@ -48,8 +45,8 @@ impl Automaton {
     /// # Errors
     /// If it is too large, matches nothing, or looks around in a way that no automaton can.
     pub(crate) fn new(hir: &Hir) -> Result<Self, ConstraintError> {
-        let dfa = determinize(hir)?;
-        let own = dfa.byte_classes();
+        let nfa = build(hir)?;
+        let own = nfa.byte_classes();
         let mut classes = [0; 256];
         let mut bytes: Vec<u8> = Vec::new();
         for byte in 0..=u8::MAX {
@@ -59,8 +56,7 @@ impl Automaton {
                 bytes.push(byte);
             }
         }
-        let (ids, next) = explore(&dfa, &bytes)?;
-        let accepting: Vec<bool> = ids.iter().map(|id| dfa.is_match_state(dfa.next_eoi_state(*id))).collect();
+        let (next, accepting) = determinize(&nfa, &bytes)?;
         Self { classes, width: bytes.len(), next, accepting }.trim()
     }
 
@@ -99,6 +95,12 @@ impl Automaton {
         self.accepting.len()
     }
 
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.next.len() * size_of::<u32>() + self.accepting.len()
+    }
+
     /// The class of a byte.
     pub(crate) fn class(&self, byte: u8) -> u8 {
         self.classes[usize::from(byte)]
@@ -128,7 +130,7 @@ impl fmt::Debug for Automaton {
     }
 }
 
-fn determinize(hir: &Hir) -> Result<dense::DFA<Vec<u32>>, ConstraintError> {
+fn build(hir: &Hir) -> Result<NFA, ConstraintError> {
     let settings =
         thompson::Config::new().which_captures(WhichCaptures::None).nfa_size_limit(Some(BUILD_BYTES));
     // The library has no other errors here than its limits.
@@ -136,47 +138,9 @@ fn determinize(hir: &Hir) -> Result<dense::DFA<Vec<u32>>, ConstraintError> {
         .configure(settings)
         .build_from_hir(hir)
         .map_err(|_| ConstraintError::TooLarge)?;
-    let settings = dense::Config::new()
-        // Otherwise what a preferred alternative matches would end the search.
-        .match_kind(MatchKind::All)
-        .start_kind(StartKind::Anchored)
-        .dfa_size_limit(Some(BUILD_BYTES))
-        .determinize_size_limit(Some(BUILD_BYTES));
-    dense::Builder::new().configure(settings).build_from_nfa(&nfa).map_err(|error| {
-        match error.is_size_limit_exceeded() {
-            true => ConstraintError::TooLarge,
-            false => ConstraintError::Regex(
-                "`\\b` and its like look at letters of all languages; write `(?-u:\\b)`".to_owned(),
-            ),
-        }
-    })
-}
-
-/// The states that can be reached, the start first, and `[states, classes]`: where the byte of each class leads.
-fn explore(dfa: &dense::DFA<Vec<u32>>, bytes: &[u8]) -> Result<(Vec<StateID>, Vec<u32>), ConstraintError> {
-    let input = Input::new("").anchored(Anchored::Yes);
-    let start = dfa.start_state_forward(&input).expect("an anchored search of nothing has a start");
-    let (mut ids, mut next) = (vec![start], Vec::new());
-    let mut numbers = HashMap::from([(start, 0)]);
-    let mut at = 0;
-    while at < ids.len() {
-        for byte in bytes {
-            let to = dfa.next_state(ids[at], *byte);
-            if dfa.is_dead_state(to) {
-                next.push(DEAD);
-                continue;
-            }
-            let new = ids.len() as u32;
-            let number = *numbers.entry(to).or_insert(new);
-            if number == new {
-                ids.push(to);
-            }
-            next.push(number);
-        }
-        if ids.len() > MOST_STATES {
-            return Err(ConstraintError::TooLarge);
-        }
-        at += 1;
+    if nfa.look_set_any().contains_word_unicode() {
+        let what = "`\\b` and its like look at letters of all languages; write `(?-u:\\b)`";
+        return Err(ConstraintError::Regex(what.to_owned()));
     }
-    Ok((ids, next))
+    Ok(nfa)
 }

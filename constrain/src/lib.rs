@@ -13,6 +13,7 @@ mod error;
 mod reach;
 mod schema;
 mod set;
+mod subsets;
 mod tokens;
 
 use std::fmt;
@@ -45,11 +46,17 @@ impl Constraint {
     /// # Errors
     /// If it cannot be understood or kept.
     pub fn new(source: ConstraintSource) -> Result<Self, ConstraintError> {
-        let hir = match &source {
-            ConstraintSource::Regex(pattern) => automaton::parse_regex(pattern)?,
-            ConstraintSource::JsonSchema(text) => automaton::parse_regex(&schema::write_regex(text)?)?,
+        let automaton = match &source {
+            ConstraintSource::Regex(pattern) => {
+                error::refuse_long(pattern, error::REGEX_BYTES)?;
+                Automaton::new(&automaton::parse_regex(pattern)?)?
+            }
+            ConstraintSource::JsonSchema(text) => {
+                error::refuse_long(text, error::SCHEMA_BYTES)?;
+                schema::build(text)?
+            }
         };
-        Ok(Self { source, automaton: Arc::new(Automaton::new(&hir)?) })
+        Ok(Self { source, automaton: Arc::new(automaton) })
     }
 
     /// How it was written.

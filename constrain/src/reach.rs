@@ -43,6 +43,25 @@ impl TokenConstraint {
         self.between(&reach.states[at], &reach.states[at + 1], reach.ends)
     }
 
+    /// Writes `token` at place `at`, where it has to be allowed, or leaves the place open: from there on, `reach` is that of texts that
+    /// have it. Places are given in ascending order, and those behind them are as they were. Whether the token may stand there; if not,
+    /// nothing changes.
+    pub fn narrow(&self, reach: &mut Reach, at: usize, token: Option<u32>) -> bool {
+        let mut next = self.step(&reach.states[at], token, reach.ends);
+        next.retain(|state| reach.states[at + 1].contains(state));
+        let fits = !next.is_empty();
+        if fits {
+            reach.states[at + 1] = next;
+        }
+        fits
+    }
+
+    /// About how many steps [`TokenConstraint::reach`] takes for each place.
+    #[must_use]
+    pub fn steps_of_a_place(&self) -> usize {
+        (0..self.done()).map(|state| 1 + self.targets(state, true).count()).sum()
+    }
+
     fn step(&self, from: &NumberSet, token: Option<u32>, ends: bool) -> NumberSet {
         let mut to = self.no_states();
         for state in from.iter() {

@@ -4,13 +4,16 @@
 
 mod integers;
 mod objects;
+mod parts;
 mod pattern;
 mod strings;
 mod words;
 
 use serde_json::{Map, Value};
 
+use crate::automaton::{Automaton, parse_regex};
 use crate::error::ConstraintError;
+use parts::Parts;
 use words::{ANNOTATIONS, Kind, find_kinds, refuse_unknown};
 
 /// Behind a comma or a colon there may be one space, as JSON is mostly written.
@@ -25,13 +28,27 @@ const MOST_LETTERS: usize = 4 << 20;
 
 const NUMBER: &str = r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?(?:[eE][+-]?[0-9]{1,2})?";
 
-/// The expression of the values that a schema describes.
+/// Most parts that lie within each other, references included. A choice: as deep as people write, and no deeper than the stack.
+const MOST_LEVELS: usize = 64;
+
+/// The automaton of the values that a schema describes.
 ///
 /// # Errors
-/// If it is no schema, or says something that no expression can.
-pub(crate) fn write_regex(text: &str) -> Result<String, ConstraintError> {
+/// If it is no schema, says something that no expression can, or is too large.
+pub(crate) fn build(text: &str) -> Result<Automaton, ConstraintError> {
+    // Editors of some systems write a mark of the order of bytes.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root: Value = serde_json::from_str(text).map_err(|error| ConstraintError::Json(error.to_string()))?;
-    Writer { root: &root, letters: 0, level: 0, open: Vec::new() }.value(&root, "#")
+    let mut writer =
+        Writer { root: &root, letters: 0, level: 0, depth: 0, open: Vec::new(), parts: Parts::default() };
+    let written = writer.value(&root, "#")?;
+    let hir = parse_regex(&written).map_err(|_| {
+        refuse("#", "it is too deep: its parts lie too far within each other", "write fewer levels")
+    })?;
+    Automaton::new(&hir).map_err(|error| match error {
+        ConstraintError::TooLarge => writer.parts.explain(),
+        other => other,
+    })
 }
 
 /// Writes expressions of the parts of a schema.
@@ -41,8 +58,12 @@ pub(super) struct Writer<'a> {
     letters: usize,
     /// Arrays and objects around the present part.
     level: usize,
+    /// Parts around the present part, and references to it.
+    depth: usize,
     /// References on the way to the present part.
     open: Vec<&'a str>,
+    /// What was written of all parts.
+    parts: Parts,
 }
 
 /// A part of a schema, and where it is.
@@ -55,8 +76,13 @@ pub(super) fn refuse(place: &str, what: impl Into<String>, fix: &str) -> Constra
 impl<'a> Writer<'a> {
     /// The expression of a part.
     pub(super) fn value(&mut self, schema: &'a Value, place: &str) -> Result<String, ConstraintError> {
+        if self.depth >= MOST_LEVELS {
+            let what = format!("more than {MOST_LEVELS} parts lie within each other or refer to the next");
+            return Err(refuse(place, what, "write fewer levels, or shorter chains of `$ref`"));
+        }
+        self.depth += 1;
         let written = match schema {
-            Value::Bool(true) => any_value(self.depth()),
+            Value::Bool(true) => any_value(self.free_levels()),
             Value::Bool(false) => {
                 return Err(refuse(place, "`false` allows no value", "leave out what must not be there"));
             }
@@ -69,14 +95,20 @@ impl<'a> Writer<'a> {
                 ));
             }
         };
-        self.note(written.len())?;
+        self.depth -= 1;
+        self.note(written.len(), place)?;
+        self.parts.add(place, &written);
         Ok(written)
     }
 
-    /// Counts letters that were written.
-    pub(super) fn note(&mut self, letters: usize) -> Result<(), ConstraintError> {
+    /// Counts letters that were written of the part at `place`.
+    pub(super) fn note(&mut self, letters: usize, place: &str) -> Result<(), ConstraintError> {
         self.letters += letters;
-        if self.letters > MOST_LETTERS { Err(ConstraintError::TooLarge) } else { Ok(()) }
+        if self.letters <= MOST_LETTERS {
+            return Ok(());
+        }
+        let what = format!("it is too large: written out, it has more than {MOST_LETTERS} letters");
+        Err(refuse(place, what, "refer to fewer parts several times, or write fewer properties"))
     }
 
     fn fields(&mut self, fields: &'a Fields, place: &str) -> Result<String, ConstraintError> {
@@ -101,7 +133,7 @@ impl<'a> Writer<'a> {
         }
         let kinds = find_kinds(fields, place)?;
         if kinds.is_empty() {
-            return Ok(any_value(self.depth()));
+            return Ok(any_value(self.free_levels()));
         }
         let mut written = Vec::new();
         for kind in kinds {
@@ -119,7 +151,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Levels that anything may have here.
-    pub(super) fn depth(&self) -> usize {
+    pub(super) fn free_levels(&self) -> usize {
         ANY_DEPTH.saturating_sub(self.level)
     }
 

@@ -141,12 +141,27 @@ fn what_is_too_large_or_no_expression_is_refused() {
     assert!(matches!(regex("[a-z]{0,100}{0,100}"), Err(ConstraintError::TooLarge)));
     assert!(matches!(regex("(?:a{0,1000}){0,1000}"), Err(ConstraintError::TooLarge)));
     assert!(matches!(regex(".*a.{20}"), Err(ConstraintError::TooLarge)));
+    // Reading these took seconds.
+    assert!(matches!(regex("(?:[ -~]*a[ -~]*b){1700}"), Err(ConstraintError::TooLarge)));
+    assert!(matches!(regex(&r"(?i)\pL".repeat(21_000)), Err(ConstraintError::TooLong { most: 4096, .. })));
     assert!(matches!(regex("[a&&b]"), Err(ConstraintError::Nothing)));
     let message = |pattern: &str| regex(pattern).unwrap_err().to_string();
     assert_eq!(message("a(b"), "the regular expression cannot be read: unclosed group, at letter 2");
     assert!(message(r"a\b").contains(r"(?-u:\b)"), "{}", message(r"a\b"));
     assert!(message(r"(a)\1").contains("backreferences are not supported"));
     assert!(message("(?=a)").contains("look-around"));
+}
+
+#[test]
+fn borders_of_words_and_lines_are_kept() {
+    for pattern in [r"(?-u:\b)a+(?-u:\b) b", r"(?m:^a$)\n?b?", r"a(?-u:\b)b|c", r"(?R)(?m:a$)\r?\n(?m:^)b"] {
+        let whole = regex::bytes::Regex::new(&format!(r"\A(?:{pattern})\z")).unwrap();
+        let constraint = regex(pattern).unwrap();
+        for text in ["a b", "aa b", "a", "a\nb", "ab", "c", "a\r\nb", "a\n", ""] {
+            let expected = whole.is_match(text.as_bytes());
+            assert_eq!(constraint.automaton().accepts(text.as_bytes()), expected, "{pattern} {text:?}");
+        }
+    }
 }
 
 #[test]

@@ -414,7 +414,7 @@ const PROSE: &[(&str, &[&str])] = &[
         &[
             "allow at least one text",
             "mend it; json-schema.org describes schemas",
-            "name a file of at most 1 MiB; paths are relative to the file in which they are written",
+            "name a file of at most 64 KiB; paths are relative to the file in which they are written",
         ],
     ),
     (

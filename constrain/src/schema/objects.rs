@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::strings;
-use super::{COLON, COMMA, Fields, Writer, any_value, count, list, refuse, write_bounds, write_text};
+use super::{COLON, COMMA, Fields, Writer, any_of, any_value, count, list, refuse, write_bounds, write_text};
 use crate::error::ConstraintError;
 
 /// An object of any properties with such values.
@@ -21,7 +21,7 @@ impl<'a> Writer<'a> {
             return match (required.first(), others) {
                 (Some(name), _) => Err(undescribed(place, name)),
                 (None, Some(Value::Bool(false))) => Ok(r"\{\}".to_owned()),
-                (None, None | Some(Value::Bool(true))) => Ok(write_map(&any_value(self.depth()))),
+                (None, None | Some(Value::Bool(true))) => Ok(write_map(&any_value(self.free_levels()))),
                 (None, Some(schema)) => {
                     Ok(write_map(&self.value(schema, &format!("{place}/additionalProperties"))?))
                 }
@@ -40,25 +40,27 @@ impl<'a> Writer<'a> {
                 self.value(schema, &format!("{place}/{}", name.replace('~', "~0").replace('/', "~1")))?;
             parts.push((format!("{}{COLON}{value}", write_text(name)), required.contains(&name.as_str())));
         }
-        self.in_order(&parts)
+        self.in_order(&parts, &place)
     }
 
     /// Parts with commas between them; those that are not required may be absent.
-    fn in_order(&mut self, parts: &[(String, bool)]) -> Result<String, ConstraintError> {
-        // What may follow if a part stands before, and if none does.
-        let (mut rest, mut first) = (String::new(), String::new());
+    fn in_order(&mut self, parts: &[(String, bool)], place: &str) -> Result<String, ConstraintError> {
+        // What may follow if a part stands before, and what if none does, the last choice first.
+        let (mut rest, mut first) = (String::new(), vec![String::new()]);
         for (part, required) in parts.iter().rev() {
-            first = match required {
-                true => format!("{part}{rest}"),
-                false => format!("(?:{part}{rest}|{first})"),
-            };
+            let begun = format!("{part}{rest}");
+            self.note(begun.len(), place)?;
+            if *required {
+                first.clear();
+            }
+            first.push(begun);
             rest = match required {
                 true => format!("{COMMA}{part}{rest}"),
                 false => format!("(?:{COMMA}{part})?{rest}"),
             };
-            self.note(first.len())?;
         }
-        Ok(format!(r"\{{{first}\}}"))
+        first.reverse();
+        Ok(format!(r"\{{{}\}}", any_of(&first)))
     }
 
     fn required(&self, fields: &'a Fields, place: &str) -> Result<Vec<&'a str>, ConstraintError> {
@@ -97,7 +99,7 @@ impl<'a> Writer<'a> {
         let item = match fields.get("items") {
             Some(Value::Bool(false)) => String::new(),
             Some(schema) => self.value(schema, &format!("{place}/items"))?,
-            None => any_value(self.depth()),
+            None => any_value(self.free_levels()),
         };
         // All parts of their own are there, unless that are too many.
         first.truncate(high.map_or(usize::MAX, |high| usize::try_from(high).unwrap_or(usize::MAX)));

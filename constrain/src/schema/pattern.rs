@@ -5,7 +5,7 @@ use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Lo
 
 use super::strings::LETTER;
 use super::{refuse, write_bounds, write_text};
-use crate::error::ConstraintError;
+use crate::error::{ConstraintError, REGEX_BYTES, refuse_long};
 
 /// Blanks, as ECMAScript has them.
 const BLANKS: &str =
@@ -18,60 +18,92 @@ pub(super) fn write(pattern: &str, place: &str) -> Result<String, ConstraintErro
         let line = error.to_string().lines().last().unwrap_or_default().to_owned();
         refuse(place, format!("it cannot be read: {line}"), fix)
     };
+    if let Err(error) = refuse_long(pattern, REGEX_BYTES) {
+        return Err(refuse(place, error.to_string(), &error.help()));
+    }
     let ast = ast::parse::Parser::new().parse(pattern).map_err(|error| unread(&error))?;
-    let spelled = spell_classes(pattern, &ast).ok_or_else(|| {
-        refuse(place, "a class such as `\\W` within another is not supported", "write out its letters")
-    })?;
+    let spelled = spell(pattern, &ast)
+        .map_err(|what| refuse(place, format!("{what} is not supported"), "write it as ECMAScript does"))?;
     let hir = regex_syntax::parse(&spelled).map_err(|error| unread(&error))?;
     let refused = || refuse(place, "`^` and `$` within a pattern, `\\b` and bytes are not supported", fix);
     write_searched(&hir).ok_or_else(refused)
 }
 
-/// The pattern with `\d`, `\w` and `\s` spelled as ECMAScript means them.
-fn spell_classes(pattern: &str, ast: &Ast) -> Option<String> {
-    let mut found = PerlClasses::default();
-    ast::visit(ast, &mut found).ok()?;
+/// The pattern with `.`, `\d`, `\w` and `\s` spelled as ECMAScript means them, or what it does not know.
+fn spell(pattern: &str, ast: &Ast) -> Result<String, String> {
+    let mut found = Foreign::default();
+    ast::visit(ast, &mut found)?;
     let mut spelled = pattern.to_owned();
-    for (class, within) in found.0.iter().rev() {
+    for (span, written) in found.0.iter().rev() {
+        spelled.replace_range(span.start.offset..span.end.offset, written);
+    }
+    Ok(spelled)
+}
+
+/// What the library understands otherwise than ECMAScript does, in the order of the text, and how to spell it.
+#[derive(Default)]
+struct Foreign(Vec<(ast::Span, String)>);
+
+impl Foreign {
+    fn spell(&mut self, class: &ast::ClassPerl, within: bool) -> Result<(), String> {
         let letters = match class.kind {
             ast::ClassPerlKind::Digit => "0-9",
             ast::ClassPerlKind::Word => "0-9A-Za-z_",
             ast::ClassPerlKind::Space => BLANKS,
         };
         let written = match (within, class.negated) {
-            (true, true) => return None,
+            (true, true) => return Err("a class such as `\\W` within another".to_owned()),
             (true, false) => letters.to_owned(),
             (false, negated) => format!("[{}{letters}]", if negated { "^" } else { "" }),
         };
-        spelled.replace_range(class.span.start.offset..class.span.end.offset, &written);
+        self.0.push((class.span, written));
+        Ok(())
     }
-    Some(spelled)
 }
 
-/// Classes such as `\d`, and whether they stand within brackets, in the order of the text.
-#[derive(Default)]
-struct PerlClasses(Vec<(ast::ClassPerl, bool)>);
-
-impl ast::Visitor for &mut PerlClasses {
+impl ast::Visitor for &mut Foreign {
     type Output = ();
-    type Err = ();
+    type Err = String;
 
-    fn finish(self) -> Result<(), ()> {
+    fn finish(self) -> Result<(), String> {
         Ok(())
     }
 
-    fn visit_pre(&mut self, ast: &Ast) -> Result<(), ()> {
-        if let Ast::ClassPerl(class) = ast {
-            self.0.push(((**class).clone(), false));
+    fn visit_pre(&mut self, ast: &Ast) -> Result<(), String> {
+        match ast {
+            Ast::ClassPerl(class) => self.spell(class, false)?,
+            Ast::Dot(span) => self.0.push((**span, r"[^\n\r\u{2028}\u{2029}]".to_owned())),
+            Ast::Flags(_) => return Err("a flag such as `(?i)`".to_owned()),
+            Ast::Group(group) => match &group.kind {
+                ast::GroupKind::NonCapturing(flags) if !flags.items.is_empty() => {
+                    return Err("a flag such as `(?i:a)`".to_owned());
+                }
+                ast::GroupKind::CaptureName { starts_with_p: true, .. } => {
+                    return Err("a name of a group such as `(?P<name>a)`".to_owned());
+                }
+                _ => {}
+            },
+            Ast::Assertion(assertion) => match assertion.kind {
+                ast::AssertionKind::StartText => return Err("`\\A`".to_owned()),
+                ast::AssertionKind::EndText => return Err("`\\z`".to_owned()),
+                _ => {}
+            },
+            _ => {}
         }
         Ok(())
     }
 
-    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), ()> {
-        if let ClassSetItem::Perl(class) = item {
-            self.0.push((class.clone(), true));
+    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), String> {
+        match item {
+            ClassSetItem::Perl(class) => self.spell(class, true),
+            ClassSetItem::Bracketed(_) => Err("a class in brackets within another".to_owned()),
+            ClassSetItem::Ascii(_) => Err("a class such as `[:alpha:]`".to_owned()),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    fn visit_class_set_binary_op_pre(&mut self, _: &ast::ClassSetBinaryOp) -> Result<(), String> {
+        Err("`&&`, `--` or `~~` between classes".to_owned())
     }
 }
 

@@ -128,6 +128,10 @@ pub(super) fn find_kinds(fields: &Fields, place: &str) -> Result<Vec<Kind>, Cons
         return Err(refuse(&format!("{place}/type"), "it is empty", "name at least one type"));
     }
     let stray = fields.keys().find(|word| {
+        // Bounds of whole numbers would say nothing of the others beside them.
+        if kinds.contains(&Kind::Number) && Kind::Integer.words().contains(&word.as_str()) {
+            return true;
+        }
         Kind::ALL.iter().any(|kind| kind.words().contains(&word.as_str()))
             && !kinds.iter().any(|kind| kind.words().contains(&word.as_str()))
     });

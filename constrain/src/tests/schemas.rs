@@ -45,6 +45,11 @@ const CASES: &[Case] = &[
         &[r#""١ a\\x""#, r#""1 a\\1""#, r#""1 é\\x""#],
     ),
     (
+        r#"{"pattern": "^.$"}"#,
+        &[r#""a""#, r#""\t""#, r#""é""#],
+        &[r#""\n""#, r#""\r""#, "\"\u{2028}\"", "\"\u{2029}\""],
+    ),
+    (
         r#"{"type": "string", "format": "date"}"#,
         &[r#""2024-02-28""#, r#""1999-12-31""#],
         &[r#""2024-02-30""#, r#""24-1-1""#],
@@ -140,6 +145,24 @@ fn what_is_not_kept_is_refused_by_name() {
             "#",
             "`minimum` is not supported for values of type \"number\"",
         ),
+        (
+            r#"{"type": ["integer", "number"], "minimum": 500}"#,
+            "#",
+            "`minimum` is not supported for values of type [\"integer\",\"number\"]",
+        ),
+        (r#"{"pattern": "a(?i)b"}"#, "#/pattern", "a flag such as `(?i)` is not supported"),
+        (r#"{"pattern": "(?s:.)b"}"#, "#/pattern", "a flag such as `(?i:a)` is not supported"),
+        (r#"{"pattern": "\\Aa"}"#, "#/pattern", "`\\A` is not supported"),
+        (r#"{"pattern": "a\\z"}"#, "#/pattern", "`\\z` is not supported"),
+        (r#"{"pattern": "[a&&b]"}"#, "#/pattern", "`&&`, `--` or `~~` between classes is not supported"),
+        (r#"{"pattern": "[a[b]]"}"#, "#/pattern", "a class in brackets within another is not supported"),
+        (r#"{"pattern": "[[:alpha:]]"}"#, "#/pattern", "a class such as `[:alpha:]` is not supported"),
+        (
+            r#"{"pattern": "(?P<n>a)"}"#,
+            "#/pattern",
+            "a name of a group such as `(?P<name>a)` is not supported",
+        ),
+        (r#"{"pattern": "[\\W]"}"#, "#/pattern", "a class such as `\\W` within another is not supported"),
         (r#"{"minimum": 1}"#, "#", "bounds of numbers that are not whole are not supported"),
         (r#"{"type": "integer", "minimum": 0.5}"#, "#/minimum", "it is no whole number of at most 15 digits"),
         (r#"{"type": "integer", "minimum": 3, "maximum": 2}"#, "#", "no number lies within the bounds"),
@@ -209,11 +232,73 @@ fn a_schema_that_grows_without_bound_is_refused() {
             m = n + 1
         )
     };
-    let levels: Vec<String> = (0..60).map(level).collect();
-    let text = format!(r##"{{"$ref": "#/$defs/l0", "$defs": {{{}, "l60": true}}}}"##, levels.join(","));
-    assert_eq!(schema(&text).unwrap_err(), ConstraintError::TooLarge);
-    let long = format!(r#"{{"type": "string", "maxLength": {}}}"#, 900_000);
-    assert_eq!(schema(&long).unwrap_err(), ConstraintError::TooLarge);
+    let levels: Vec<String> = (0..25).map(level).collect();
+    let text = format!(r##"{{"$ref": "#/$defs/l0", "$defs": {{{}, "l25": true}}}}"##, levels.join(","));
+    assert!(refusal(&text).1.contains("letters"), "{:?}", refusal(&text));
+    let long = r#"{"properties": {"b": {"const": 1}, "a": {"type": "string", "maxLength": 900000}}}"#;
+    let (place, what) = refusal(long);
+    assert!(place == "#/properties/a" && what.contains("more than 16384 states"), "{place}: {what}");
+    let wide = r#"{"items": {"type": "string", "pattern": "^(?:[ -~]*a){3500}$"}}"#;
+    assert_eq!(refusal(wide).0, "#/items");
+}
+
+/// Where a schema is refused, and why.
+fn refusal(text: &str) -> (String, String) {
+    match schema(text) {
+        Err(ConstraintError::Schema { place, what, .. }) => (place, what),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// They once ended the process.
+#[test]
+fn deep_schemas_are_refused_with_the_place() {
+    let levels: Vec<String> =
+        (0..2000).map(|n| format!(r##""{n}":{{"$ref":"#/$defs/{}"}}"##, n + 1)).collect();
+    let chain = |from: usize| {
+        let levels = levels.join(",");
+        format!(r##"{{"$ref": "#/$defs/{from}", "$defs": {{{levels},"2000": {{"type": "null"}}}}}}"##)
+    };
+    let (place, what) = refusal(&chain(0));
+    assert!(place == "#/$defs/63" && what.contains("more than 64 parts"), "{place}: {what}");
+    assert!(schema(&chain(1938)).unwrap().automaton().accepts(b"null"));
+    for (open, close) in [
+        (r#"{"items": "#, "}"),
+        (r#"{"additionalProperties": "#, "}"),
+        (r#"{"anyOf": ["#, "]}"),
+        (r#"{"prefixItems": ["#, "]}"),
+        (r#"{"properties": {"a": "#, "}}"),
+    ] {
+        for levels in [62, 90, 5000] {
+            // The reader of JSON has a limit of its own, of 128.
+            match schema(&format!("{}true{}", open.repeat(levels), close.repeat(levels))) {
+                Ok(_) => assert_eq!(levels, 62, "{open}"),
+                Err(ConstraintError::Json(_) | ConstraintError::TooLong { .. }) => {
+                    assert_ne!(levels, 62, "{open}")
+                }
+                Err(ConstraintError::Schema { what, .. }) => assert!(
+                    what.contains("too large") || (levels > 64 && what.contains("more than 64 parts")),
+                    "{open} {levels}: {what}"
+                ),
+                Err(other) => panic!("{open}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn many_properties_may_all_be_absent() {
+    let names: Vec<String> = (0..20).map(|n| format!(r#""p{n}": {{"const": {n}}}"#)).collect();
+    let constraint = schema(&format!(r#"{{"properties": {{{}}}}}"#, names.join(","))).unwrap();
+    let accepts = |text: &str| constraint.automaton().accepts(text.as_bytes());
+    assert!(accepts("{}") && accepts(r#"{"p3": 3, "p19": 19}"#) && !accepts(r#"{"p3": 3, "p2": 2}"#));
+}
+
+#[test]
+fn a_mark_of_the_order_of_bytes_is_passed_over() {
+    assert!(schema("\u{feff}{\"const\": 1}").unwrap().automaton().accepts(b"1"));
+    let long = format!("{}true", " ".repeat(64 << 10));
+    assert_eq!(schema(&long).unwrap_err(), ConstraintError::TooLong { bytes: 65_540, most: 65_536 });
 }
 
 const ORDER: &str = r#"{

@@ -25,6 +25,7 @@ mod watchers;
 
 pub(crate) use data::UNWINDOWED_COPIES;
 pub(crate) use dataset::UNREADABLE_FILES;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 pub(crate) use watchers::decode_watchers;
 
@@ -32,7 +33,9 @@ use crate::language::draft::Draft;
 use crate::language::names::Declarations;
 use crate::language::record::{Leaf, Record};
 use crate::pipeline::Budget;
-use crate::pipeline::config::{ExportConfig, ExportDtype, ExportFormat, StageConfig};
+use crate::pipeline::config::{
+    Constraint, ConstraintSource, ExportConfig, ExportDtype, ExportFormat, StageConfig,
+};
 use crate::pipeline::stage::{FieldValue, SourceFiles};
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
 use crate::text::escape::show_path;
@@ -69,6 +72,8 @@ pub(crate) struct Decoder<'a> {
     named: Vec<FieldValue>,
     unsupported: Vec<(Span, String)>,
     refusals: Vec<String>,
+    /// Constraints that were read, since many requests of a stage have the same.
+    constraints: HashMap<ConstraintSource, Constraint>,
 }
 
 impl<'a> Decoder<'a> {
@@ -76,7 +81,8 @@ impl<'a> Decoder<'a> {
     pub(crate) fn new(world: &'a Declarations, may_lack_files: bool, sink: &'a mut Sink) -> Self {
         let (unsupported, refusals) = (Vec::new(), Vec::new());
         let (sources, observed, named) = (Vec::new(), Vec::new(), Vec::new());
-        Self { world, sink, may_lack_files, sources, observed, named, unsupported, refusals }
+        let constraints = HashMap::new();
+        Self { world, sink, may_lack_files, sources, observed, named, unsupported, refusals, constraints }
     }
 
     /// Decodes a stage. `None` if something that it needs is broken; that has already been reported.

@@ -151,7 +151,6 @@ fn begin<'a>(model: &'a Model, work: &mut Work<'a>, order: TextOrder) -> bool {
             return false;
         }
     };
-    customer.begin(count_given(&request));
     let (customer, prompt) = (Rc::new(RefCell::new(customer)), Rc::new(prompt));
     for sample in 0..samples {
         let rows = match prompt.shortest {
@@ -165,6 +164,8 @@ fn begin<'a>(model: &'a Model, work: &mut Work<'a>, order: TextOrder) -> bool {
             }
         }
     }
+    // Only now it is sure that there will be answers: a client that reads pieces has no other way to be told.
+    customer.borrow_mut().begin(count_given(&request));
     true
 }
 

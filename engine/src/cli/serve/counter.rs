@@ -31,6 +31,9 @@ const MOST_CHANCES: usize = 1 << 17;
 /// Most requests of which is remembered what the language says of them.
 const REMEMBERED: usize = 256;
 
+/// Most bytes of the automata of their constraints, each of up to 16 MiB.
+const REMEMBERED_BYTES: usize = 256 << 20;
+
 /// Where clients leave their requests.
 pub(super) struct Counter {
     models: Vec<ServedModel>,
@@ -145,7 +148,10 @@ impl Counter {
         let task = Task { constraint, ..Task::new(request.kind.clone(), length) };
         let (prompt, _) = find_prompt(&task, &sampler, (place, folder))?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
+        let of_constraint =
+            |prompt: &Prompt| prompt.sampler.constraint.as_ref().map_or(0, |kept| kept.automaton().bytes());
+        let bytes: usize = known.values().map(of_constraint).sum();
+        if known.len() >= REMEMBERED || bytes + of_constraint(&prompt) > REMEMBERED_BYTES {
             known.clear();
         }
         known.insert(key, Prompt { kind: PromptKind::Text(String::new()), ..prompt.clone() });

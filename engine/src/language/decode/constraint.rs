@@ -41,7 +41,13 @@ impl Decoder<'_> {
     }
 
     fn constraint(&mut self, leaf: &Leaf, source: ConstraintSource) -> Option<Constraint> {
-        Constraint::new(source).map_err(|error| self.sink.push(bad_constraint(leaf, &error))).ok()
+        if let Some(known) = self.constraints.get(&source) {
+            return Some(known.clone());
+        }
+        let read = Constraint::new(source.clone());
+        let found = read.map_err(|error| self.sink.push(bad_constraint(leaf, &error))).ok()?;
+        self.constraints.insert(source, found.clone());
+        Some(found)
     }
 
     /// The text of a schema, which counts for the result.
@@ -107,5 +113,5 @@ fn unreadable_schema(leaf: &Leaf, read: bool) -> Diagnostic {
     let what = if read { "is not UTF-8" } else { "cannot be read" };
     Diagnostic::new(Code::NoFiles, format!("the schema `{}` {what}", leaf.expect_text()))
         .at(&leaf.span, "no schema here")
-        .help("name a file of at most 1 MiB; paths are relative to the file in which they are written")
+        .help("name a file of at most 64 KiB; paths are relative to the file in which they are written")
 }

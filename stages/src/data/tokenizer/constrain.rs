@@ -20,7 +20,8 @@ struct Joined {
     source: ConstraintSource,
     ends: Vec<u32>,
     mask: u32,
-    constraint: Arc<TokenConstraint>,
+    /// Also why there is none, which takes as long to find out.
+    constraint: Result<Arc<TokenConstraint>, String>,
 }
 
 impl fmt::Debug for JoinedConstraints {
@@ -49,20 +50,20 @@ impl Tokenizer {
             let joined = known.remove(at);
             let found = joined.constraint.clone();
             known.push(joined);
-            return Ok(found);
+            return found.map_err(TokenizerError::Constraint);
         }
         let mut vocabulary = self.spell_all()?;
         if let Some(bytes) = vocabulary.get_mut(mask as usize) {
             *bytes = None;
         }
         let found = TokenConstraint::new(constraint.automaton().clone(), &vocabulary, ends);
-        let found = Arc::new(found.map_err(|error| TokenizerError::Constraint(error.to_string()))?);
+        let found = found.map(Arc::new).map_err(|error| error.to_string());
         if known.len() >= REMEMBERED {
             known.remove(0);
         }
         let (source, ends) = (constraint.source().clone(), ends.to_vec());
         known.push(Joined { source, ends, mask, constraint: found.clone() });
-        Ok(found)
+        found.map_err(TokenizerError::Constraint)
     }
 
     /// The bytes of every token as the decoder writes them; `None` for special tokens and ids without a token.

@@ -4,6 +4,9 @@
 //! draws for several places may exclude each other although each is allowed: they are written in their order, and one that those
 //! before it rule out is drawn again from what is left, or stays a mask. So the law of a text is that of the sampler with every draw
 //! restricted and renormalized at that moment: not the sampler's law given that the text matches.
+//!
+//! Trying them in their order takes a look at the whole text for every conflict. Behind a bound of such work, those that are left are
+//! written from left to right, in one walk.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,7 +16,29 @@ use fmflow_constrain::{Reach, TokenConstraint};
 
 use super::method::Setting;
 use super::{Canvas, Pick, SamplerRules};
-use crate::rng::{RandomPurpose, derive_stream};
+use crate::rng::{RandomPurpose, RandomStream, derive_stream};
+
+/// Most steps of an automaton with which picks of one pass are tried in their order: some tenths of a second.
+const STEPS_OF_A_PASS: usize = 1 << 26;
+
+/// Trials of a pass, however large its automaton and its text.
+const LEAST_TRIALS: usize = 8;
+
+/// A token that is to be written.
+struct Write {
+    /// The number of its pick, which is that of its row of logits.
+    pick: usize,
+    place: usize,
+    before: u32,
+    token: u32,
+}
+
+/// Writes the first `count`, and takes back the others.
+fn place_first(tokens: &mut [u32], writes: &[Write], count: usize) {
+    for (at, write) in writes.iter().enumerate() {
+        tokens[write.place] = if at < count { write.token } else { write.before };
+    }
+}
 
 /// A constraint on the answer of one canvas.
 #[derive(Clone)]
@@ -25,6 +50,8 @@ pub(crate) struct Guard {
     ends: bool,
     /// What stands where nothing is written yet: the mask, and ids from the second on.
     open: (u32, u32),
+    /// How often one pass may look at the whole text, before it goes through it once and for all.
+    trials: usize,
 }
 
 impl Guard {
@@ -34,7 +61,9 @@ impl Guard {
         ends: bool,
         rules: &SamplerRules,
     ) -> Self {
-        Self { constraint, answer, ends, open: (rules.mask, rules.used) }
+        let steps = answer.len().saturating_mul(constraint.steps_of_a_place()).max(1);
+        let trials = (STEPS_OF_A_PASS / steps).max(LEAST_TRIALS);
+        Self { constraint, answer, ends, open: (rules.mask, rules.used), trials }
     }
 
     /// Whether the open places of a canvas that holds `tokens` can be filled.
@@ -50,6 +79,35 @@ impl Guard {
         let token = |token: &u32| Some(*token).filter(|token| !self.is_open(*token));
         let text: Vec<Option<u32>> = tokens[self.answer.clone()].iter().map(token).collect();
         self.constraint.reach(&text, last - self.answer.start, self.ends)
+    }
+
+    /// Writes as many of the first `writes` as fit together, and counts them; it looks at the first `run` of them first. The others stay
+    /// as they were. `None`, with none written, if that takes too many trials.
+    fn count_fitting(
+        &self,
+        tokens: &mut [u32],
+        writes: &[Write],
+        mut run: usize,
+        trials: &mut usize,
+    ) -> Option<usize> {
+        // So many fit, and so many do not.
+        let (mut fitting, mut too_many) = (0, writes.len() + 1);
+        while too_many - fitting > 1 {
+            if *trials == 0 {
+                writes.iter().for_each(|write| tokens[write.place] = write.before);
+                return None;
+            }
+            *trials -= 1;
+            let count = match too_many > writes.len() {
+                true => (fitting + run).min(writes.len()),
+                false => fitting.midpoint(too_many),
+            };
+            run *= 2;
+            place_first(tokens, writes, count);
+            *(if self.admits(tokens) { &mut fitting } else { &mut too_many }) = count;
+        }
+        place_first(tokens, writes, fitting);
+        Some(fitting)
     }
 
     /// Forbids in the logits of open places, flat [places, V], what would leave the rest without a filling.
@@ -91,26 +149,70 @@ impl Setting {
         order: &[usize],
         mut again: Option<(usize, &mut [f32])>,
     ) {
-        let before: Vec<u32> = order.iter().map(|i| canvas.tokens[places[*i]]).collect();
-        order.iter().for_each(|i| canvas.tokens[places[*i]] = picks[*i].token);
-        // If all of them fit together, so do those that come first.
-        let Some(guard) = self.guard.as_ref().filter(|guard| !guard.admits(&canvas.tokens)) else { return };
-        order.iter().zip(&before).for_each(|(i, token)| canvas.tokens[places[*i]] = *token);
+        let Some(guard) = &self.guard else {
+            return order.iter().for_each(|i| canvas.tokens[places[*i]] = picks[*i].token);
+        };
+        let write = |i: &usize| {
+            let place = places[*i];
+            Write { pick: *i, place, before: canvas.tokens[place], token: picks[*i].token }
+        };
+        let mut writes: Vec<Write> = order.iter().map(write).collect();
         let at = [canvas.number, again.as_ref().map_or(0, |(pass, _)| *pass as u64), 3];
         let mut random = derive_stream(self.rules.seed, RandomPurpose::Sample, at);
-        for (i, before) in order.iter().zip(before) {
-            let place = places[*i];
-            canvas.tokens[place] = picks[*i].token;
-            if guard.admits(&canvas.tokens) {
-                continue;
+        let mut trials = guard.trials;
+        // Mostly all of them fit together.
+        let mut run = writes.len();
+        while !writes.is_empty() {
+            let Some(fitting) = guard.count_fitting(&mut canvas.tokens, &writes, run, &mut trials) else {
+                break;
+            };
+            let rest = writes.split_off(fitting);
+            writes = rest;
+            run = 1;
+            if writes.is_empty() {
+                return;
             }
-            canvas.tokens[place] = before;
+            // The next one does not fit.
+            let Write { pick, place, .. } = writes.remove(0);
             if let Some((_, logits)) = &mut again {
                 let width = logits.len() / places.len();
-                let row = &mut logits[i * width..][..width];
+                let row = &mut logits[pick * width..][..width];
                 guard.restrict(&canvas.tokens, &[place], row);
                 canvas.tokens[place] = self.filter.pick_token(row, &mut random);
             }
+        }
+        self.write_in_one_walk(guard, canvas, writes, (places.len(), again, &mut random));
+    }
+
+    /// Writes picks in the order of their places: one walk through the text, whatever excludes what.
+    fn write_in_one_walk(
+        &self,
+        guard: &Guard,
+        canvas: &mut Canvas,
+        mut writes: Vec<Write>,
+        (width_of, mut again, random): (usize, Option<(usize, &mut [f32])>, &mut RandomStream),
+    ) {
+        writes.sort_unstable_by_key(|write| write.place);
+        let Some(last) = writes.last().map(|write| write.place) else { return };
+        let mut reach = guard.reach(&canvas.tokens, last).expect("what is written can be completed");
+        let mut writes = writes.into_iter().peekable();
+        for place in guard.answer.start..=last {
+            let at = place - guard.answer.start;
+            if let Some(write) = writes.next_if(|write| write.place == place) {
+                if guard.constraint.narrow(&mut reach, at, Some(write.token)) {
+                    canvas.tokens[place] = write.token;
+                    continue;
+                }
+                if let Some((_, logits)) = &mut again {
+                    let width = logits.len() / width_of;
+                    let row = &mut logits[write.pick * width..][..width];
+                    guard.constraint.keep(&guard.constraint.allowed(&reach, at), row);
+                    canvas.tokens[place] = self.filter.pick_token(row, random);
+                }
+            }
+            let token = Some(canvas.tokens[place]).filter(|token| !guard.is_open(*token));
+            let fits = guard.constraint.narrow(&mut reach, at, token);
+            assert!(fits, "what is allowed can be completed");
         }
     }
 }
@@ -183,6 +285,7 @@ mod tests {
         pattern: &str,
         (length, block, ends): (usize, usize, bool),
         seed: u64,
+        trials: Option<usize>,
     ) -> Vec<u32> {
         let left_to_right = matches!(kind, SamplerKind::Autoregressive | SamplerKind::Speculative { .. });
         let open = if left_to_right { u32::MAX } else { MASK };
@@ -198,7 +301,8 @@ mod tests {
             rules: rules(seed),
             ends: ends_of_blocks.into(),
         };
-        let guard = Guard::new(tokens(pattern), 1..length + 1, ends, &rules(seed));
+        let mut guard = Guard::new(tokens(pattern), 1..length + 1, ends, &rules(seed));
+        guard.trials = trials.unwrap_or(guard.trials);
         assert!(guard.admits(&canvas.tokens), "{pattern} {length}");
         let mut writings = vec![Writing::new(seed, canvas, blocks, &shared, Some(guard))];
         write_all(&mut writings, &mut Moody, &mut Nobody).unwrap();
@@ -230,9 +334,9 @@ mod tests {
                 .flat_map(|kind| [2, 6].map(|block| (*kind, block)))
                 .flat_map(|(kind, block)| (0..20).map(move |seed| (kind, (block, seed))))
             {
-                for ends in [false, true] {
+                for (ends, trials) in [(false, None), (true, None), (false, Some(0)), (true, Some(2))] {
                     let length = if ends { 6 } else { 4 };
-                    let found = write(kind, pattern, (length, block, ends), seed);
+                    let found = write(kind, pattern, (length, block, ends), seed, trials);
                     let stop = found.iter().position(|token| *token == END).unwrap_or(length);
                     let said: String = found[..stop].iter().map(|token| WORDS[*token as usize]).collect();
                     assert!(
@@ -242,6 +346,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Of a large automaton few trials are made: most of a pass with many conflicts is written in one walk.
+    #[test]
+    fn a_long_answer_of_one_pass_fits_together() {
+        let (pattern, length) = ("(?:ab|b[ab]b){0,2000}", 300);
+        let guard = Guard::new(tokens(pattern), 0..length, true, &rules(0));
+        assert!(guard.trials < length / 4, "{}", guard.trials);
+        let whole = Constraint::new(ConstraintSource::Regex(pattern.to_owned())).unwrap();
+        let kind = SamplerKind::Reveal { passes: 1, by: Certainty::Confidence };
+        let found = write(kind, pattern, (length, length, true), 3, None);
+        let stop = found.iter().position(|token| *token == END).unwrap_or(length);
+        let said: String = found[..stop].iter().map(|token| WORDS[*token as usize]).collect();
+        assert!(whole.automaton().accepts(said.as_bytes()), "{found:?}");
     }
 
     /// Two places that only fit together in two ways, drawn in one pass: the law of each is restricted by what was drawn before it.
@@ -254,6 +372,7 @@ mod tests {
                 "aa|bb",
                 (2, 2, false),
                 seed,
+                None,
             );
             assert!(found == [0, 0] || found == [1, 1], "{found:?}");
             counts[found[0] as usize] += 1;

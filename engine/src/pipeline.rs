@@ -14,6 +14,7 @@ pub(crate) mod disk;
 pub mod export_sidecar;
 pub(crate) mod field_path;
 pub mod fingerprint;
+pub(crate) mod machine;
 pub mod mask_entry;
 pub(crate) mod memory;
 pub mod message;

@@ -48,10 +48,9 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 ///   answer that was never written fails. Exact match asks for a later answer with the ids of training.
 /// - 6 of `rows` and 2 of `tokenizer`: of several answers in a row each is learned; before, a dataset of such conversations was at fault, or
 ///   had them skipped.
-/// - 12 of `evaluate`: a gap of blanks is an answer; gaps of known length are written in batches.
+/// - 12 of `evaluate`: a gap of blanks is an answer; gaps of known length are written in batches. 13: its report has batch and template.
 /// - 3 of `export`: the README of a checkpoint trained with strides says how it drafts, and that it is an autoregressive model.
 /// - 7 of `train` with an adapter: its result shares the weights of its base, and the change is added to them in a fixed order of sums.
-/// - 13 of `evaluate`: the report of a benchmark has its batch and the chat template.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {

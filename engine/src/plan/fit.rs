@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::{StageConfig, TrainConfig};
-use crate::pipeline::cost::{StageCost, parse_machine};
+use crate::pipeline::cost::StageCost;
+use crate::pipeline::machine::parse_machine;
 use crate::pipeline::memory::{MemoryCost, find_card_memory};
 use crate::plan::planned::PlannedStage;
 use crate::text::display::format_bytes;

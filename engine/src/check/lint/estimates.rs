@@ -7,6 +7,7 @@ use crate::pipeline::config::train::CheckpointInterval;
 use crate::pipeline::config::{DatasetFormat, StageConfig, TrainConfig};
 use crate::pipeline::cost::{self, StageCost, TrainingCost};
 use crate::pipeline::field_path::{rows, train};
+use crate::pipeline::machine::{DEVICE_FLOPS, compute_peak_flops, parse_machine};
 use crate::pipeline::shape::saturating_sum;
 use crate::pipeline::source_facts::count_source_bytes;
 use crate::pipeline::stage::Stage;
@@ -52,7 +53,7 @@ fn find_pipeline_setting<'a>(root: &'a Record, child: &str, field: &str) -> Opti
 /// Warns if the rows of an update cannot be split evenly across the devices of the machine.
 fn check_rows_per_device(root: &Record, stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
     let Some(machine) = find_pipeline_setting(root, "machine", "gpu") else { return };
-    let (count, _) = cost::parse_machine(machine.expect_text());
+    let (count, _) = parse_machine(machine.expect_text());
     let (rows, each) = (config.batch.rows as u64, config.batch.per_device as u64);
     let once = each.saturating_mul(count);
     if once == 0 || !rows.is_multiple_of(each) || rows.is_multiple_of(once) {
@@ -153,10 +154,10 @@ fn check_first_checkpoint(stage: &Stage, config: &TrainConfig, training: &Traini
 /// Warns about a machine of unknown speed, if there is a budget of time to compare with.
 fn check_known_machine(root: &Record, pipeline: &Pipeline, sink: &mut Sink) {
     let Some(leaf) = find_pipeline_setting(root, "machine", "gpu") else { return };
-    if pipeline.budget.seconds.is_none() || cost::compute_peak_flops(leaf.text()).is_some() {
+    if pipeline.budget.seconds.is_none() || compute_peak_flops(leaf.text()).is_some() {
         return;
     }
-    let known = suggest::format_name_list(cost::DEVICE_FLOPS.iter().map(|(name, _)| *name));
+    let known = suggest::format_name_list(DEVICE_FLOPS.iter().map(|(name, _)| *name));
     sink.push(
         Diagnostic::new(Code::UnknownMachine, format!("the speed of `{}` is not known", leaf.expect_text()))
             .at(&leaf.span, "time cannot be estimated or compared with the budget")

@@ -2,7 +2,7 @@
 
     cargo build --release --locked
     pip install torch transformers numpy
-    python3 benches/decode.py target/release/fmflow [--shape quickstart|larger|wide] [--rounds 3]
+    python3 benches/decode.py target/release/fmflow [--shape quickstart|larger|wide] [--kinds autoregressive,block] [--rounds 3]
 
 Random weights in float32, a prompt of one token, 128 new tokens, 1 and 16 texts at once. Autoregressive: `generate` of both sides with
 a key-value cache, at temperature 1 without an end token; the figure is tokens a second of all texts together. Block decoding: passes
@@ -109,20 +109,22 @@ def main():
     words = argparse.ArgumentParser()
     words.add_argument("program", nargs="?", default="target/release/fmflow")
     words.add_argument("--shape", default=",".join(SHAPES))
+    words.add_argument("--kinds", default="autoregressive,block")
     words.add_argument("--rounds", type=int, default=3)
     given = words.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for name in given.shape.split(","):
         ours = Fmflow(str(Path(given.program).resolve()), SHAPES[name])
         theirs = Decoder(SHAPES[name], False, False)
-        for kind, unit in (("autoregressive", "tok/s"), ("block", "passes/s")):
+        for kind in given.kinds.split(","):
+            unit = {"autoregressive": "tok/s", "block": "passes/s"}[kind]
             for batch in (1, 16):
                 getattr(theirs, kind)(batch)
                 found = [(getattr(ours, kind)(batch), getattr(theirs, kind)(batch)) for _ in range(given.rounds)]
                 own, other = (statistics.median(f[i] for f in found) for i in range(2))
                 ratio = statistics.median(a / b for a, b in found)
                 print(f"{name} {kind} batch {batch}: fmflow {own:,.0f} {unit}, PyTorch {other:,.0f}, ratio {ratio:.2f}", flush=True)
-        for tokens in (128, 512, 2048):
+        for tokens in (128, 512, 2048) if "autoregressive" in given.kinds else ():
             print(f"{name} autoregressive, {tokens} tokens: {ours.autoregressive(1, tokens):,.0f} tok/s", flush=True)
 
 

@@ -44,10 +44,10 @@ fn sources() -> [ConstraintSource; 3] {
     ]
 }
 
-/// Requests of unequal lengths; one has text behind its gap, which it has to fill.
+/// Requests of unequal lengths; one has text behind its gap, which it has to fill: 20 tokens of one byte are `héllo` and two `wörld`.
 fn asked(model: &Model) -> Vec<CompletionRequest> {
     let encode = |text: &str| model.tokenizer().unwrap().encode_plain(text).unwrap();
-    let shapes = [("The river", 40, ""), ("a", 31, ""), ("It is ", 24, " of"), ("0123456789", 50, "")];
+    let shapes = [("The river", 40, ""), ("a", 31, ""), ("It is ", 20, " of"), ("0123456789", 50, "")];
     let ask = |(prefix, length, suffix): (&str, usize, &str)| CompletionRequest {
         prefix: encode(prefix),
         length,

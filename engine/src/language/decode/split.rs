@@ -30,6 +30,10 @@ impl Decoder<'_> {
         }
         let points = read_split_points(files, dataset);
         let Some(points) = points.filter(|points| points.len() >= LEAST_DOCUMENTS) else { return };
+        if points.iter().all(|point| *point == points[0]) {
+            // They all begin alike: the stage says so, and what to do.
+            return;
+        }
         let held = points.iter().filter(|point| **point < share).count();
         if (1..points.len()).contains(&held) {
             return;

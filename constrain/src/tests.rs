@@ -1,7 +1,5 @@
 //! Tokens that are allowed are compared with all texts; schemas with texts that satisfy them or not.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 mod schemas;
 
 use std::sync::Arc;

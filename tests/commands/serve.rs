@@ -216,6 +216,13 @@ fn list_requests() -> Vec<(&'static str, Value, Vec<&'static str>)> {
         ),
         (text, json!({"model": "ar", "prompt": "A"}), vec!["ar", "--prompt", "A"]),
         (text, json!({"model": "sft", "prompt": "The"}), vec!["sft", "--prompt", "The"]),
+    ]
+}
+
+/// The same for answers that have to match something.
+fn list_constrained_requests() -> Vec<(&'static str, Value, Vec<&'static str>)> {
+    let text = "/v1/completions";
+    vec![
         (
             text,
             json!({"model": "sft", "prompt": "An order: ", "max_tokens": 40, "sampler": "drawn", "seed": 3, "n": 2,
@@ -260,7 +267,7 @@ fn list_requests() -> Vec<(&'static str, Value, Vec<&'static str>)> {
 
 #[test]
 fn many_clients_at_once_get_the_bytes_of_generate() {
-    let (text, cases) = ("/v1/completions", list_requests());
+    let (text, cases) = ("/v1/completions", [list_requests(), list_constrained_requests()].concat());
     let expected: Vec<Vec<String>> =
         cases.iter().map(|(_, _, asked)| generate(&[&["tiny.kdl"], &asked[..]].concat())).collect();
     let server = Server::start(&["tiny.kdl", "sft", "tiny.kdl", "ar"]);

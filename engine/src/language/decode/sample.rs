@@ -153,7 +153,7 @@ impl Decoder<'_> {
             }
             turns.push(Message::new(role, child.text("value")?));
         }
-        if let Some(last) = said().last().filter(|child| child.spec.name == "assistant") {
+        if let Some(last) = said().next_back().filter(|child| child.spec.name == "assistant") {
             self.sink.push(answer_at_the_end(last));
             return None;
         }

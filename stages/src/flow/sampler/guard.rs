@@ -292,9 +292,9 @@ mod tests {
         let mut canvas =
             Canvas { tokens: vec![open; length + 1], editable: vec![true; length + 1], number: seed };
         (canvas.tokens[0], canvas.editable[0]) = (0, false);
+        let block = if left_to_right { length } else { block };
         let blocks =
             (1..=length).step_by(block).map(|start| start..(start + block).min(length + 1)).collect();
-        let blocks = if left_to_right { vec![1..length + 1] } else { blocks };
         let ends_of_blocks = if ends { vec![END] } else { Vec::new() };
         let shared = SharedSampler {
             sampler: Arc::new(sampler(kind)),

@@ -6,13 +6,10 @@ use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_syntax::hir::Hir;
 
 use crate::error::ConstraintError;
-use crate::subsets::determinize;
+use crate::subsets::{DEAD, determinize};
 
 /// Most bytes of the nondeterministic automaton.
 const BUILD_BYTES: usize = 16 << 20;
-
-/// Where nothing leads.
-pub(crate) const DEAD: u32 = u32::MAX;
 
 /// A deterministic automaton over bytes. From each of its states a text that is accepted can be reached; the first is the start.
 pub struct Automaton {

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use regex_automata::nfa::thompson::{NFA, State};
 
-use crate::automaton::DEAD;
 use crate::error::{ConstraintError, MOST_STATES};
+
+/// Where nothing leads.
+pub(crate) const DEAD: u32 = u32::MAX;
 
 /// Most steps from one state of the nondeterministic automaton to another: below half a second.
 const MOST_STEPS: usize = 1 << 26;

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
-use crate::automaton::{Automaton, DEAD};
+use crate::automaton::Automaton;
 use crate::error::ConstraintError;
 use crate::set::NumberSet;
+use crate::subsets::DEAD;
 
 /// No word.
 pub(crate) const NONE: u32 = u32::MAX;

@@ -259,7 +259,8 @@ pub(crate) fn interrupt_in(project: &Project, stage: &str) {
 #[test]
 fn sighup_stops_a_run_and_resume_remembers_its_selection() {
     let project = Project::tiny();
-    let child = project.spawn(&["run", "tiny.kdl", "--until", "ar"]);
+    // Long enough that the signal arrives before its end.
+    let child = project.spawn(&["run", "tiny.kdl", "--until", "ar", "--set", "train.ar.steps=400"]);
     wait_for_checkpoint(&project, "ar");
     send_signal(child.id(), "HUP");
     Ran::from(child.wait_with_output().unwrap()).exits(75).says("fmflow resume tiny.kdl --until ar");

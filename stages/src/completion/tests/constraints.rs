@@ -109,7 +109,7 @@ fn what_cannot_be_kept_is_told_before_the_first_pass() {
     );
     assert_eq!(
         fail(confidence(2), "x", &requests[2]),
-        "no text of exactly 24 tokens matches the constraint of sampler `test`"
+        "no text of exactly 20 tokens matches the constraint of sampler `test`"
     );
     let euler = SamplerKind::Euler { passes: 3, kernel: EulerKernel::Exact };
     assert_eq!(

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
+use regex_automata::util::alphabet::ByteClasses;
 use regex_syntax::hir::Hir;
 
 use crate::error::ConstraintError;
@@ -14,7 +15,7 @@ const BUILD_BYTES: usize = 16 << 20;
 /// A deterministic automaton over bytes. From each of its states a text that is accepted can be reached; the first is the start.
 pub struct Automaton {
     /// Bytes of one class are alike to every state.
-    classes: [u8; 256],
+    classes: ByteClasses,
     width: usize,
     /// `[states, width]`: where a class leads from a state, or [`DEAD`].
     next: Vec<u32>,
@@ -43,16 +44,8 @@ impl Automaton {
     /// If it is too large, matches nothing, or looks around in a way that no automaton can.
     pub(crate) fn new(hir: &Hir) -> Result<Self, ConstraintError> {
         let nfa = build(hir)?;
-        let own = nfa.byte_classes();
-        let mut classes = [0; 256];
-        let mut bytes: Vec<u8> = Vec::new();
-        for byte in 0..=u8::MAX {
-            let class = own.get(byte);
-            classes[usize::from(byte)] = class;
-            if usize::from(class) == bytes.len() {
-                bytes.push(byte);
-            }
-        }
+        let classes = *nfa.byte_classes();
+        let bytes: Vec<u8> = classes.representatives(..).filter_map(|unit| unit.as_u8()).collect();
         let (next, accepting) = determinize(&nfa, &bytes)?;
         Self { classes, width: bytes.len(), next, accepting }.trim()
     }
@@ -100,12 +93,17 @@ impl Automaton {
 
     /// The class of a byte.
     pub(crate) fn class(&self, byte: u8) -> u8 {
-        self.classes[usize::from(byte)]
+        self.classes.get(byte)
     }
 
     /// Where a class leads from a state, or [`DEAD`].
     pub(crate) fn step(&self, state: u32, class: u8) -> u32 {
         self.next[state as usize * self.width + usize::from(class)]
+    }
+
+    /// Where classes lead from a state; `None` if nowhere.
+    pub(crate) fn follow(&self, state: u32, mut classes: impl Iterator<Item = u8>) -> Option<u32> {
+        classes.try_fold(state, |state, class| Some(self.step(state, class)).filter(|to| *to != DEAD))
     }
 
     /// Whether a text that ends in this state is accepted.
@@ -116,8 +114,8 @@ impl Automaton {
     /// Whether a text matches.
     #[must_use]
     pub fn accepts(&self, text: &[u8]) -> bool {
-        let step = |state: u32, byte: &u8| Some(self.step(state, self.class(*byte))).filter(|to| *to != DEAD);
-        text.iter().try_fold(0, step).is_some_and(|state| self.is_accepting(state))
+        let classes = text.iter().map(|byte| self.class(*byte));
+        self.follow(0, classes).is_some_and(|state| self.is_accepting(state))
     }
 }
 

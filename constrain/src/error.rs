@@ -3,15 +3,15 @@
 /// Most bytes of a regular expression. A choice: a class of Unicode becomes a thousand times its letters.
 pub(crate) const REGEX_BYTES: usize = 4 << 10;
 
-/// Most bytes of a schema.
-pub(crate) const SCHEMA_BYTES: usize = 64 << 10;
+/// Most bytes of a schema. A choice.
+pub const SCHEMA_BYTES: usize = 64 << 10;
 
 /// Refuses a text of more than `most` bytes.
 pub(crate) fn refuse_long(text: &str, most: usize) -> Result<(), ConstraintError> {
     if text.len() > most { Err(ConstraintError::TooLong { bytes: text.len(), most }) } else { Ok(()) }
 }
 
-/// Most states of an automaton. A choice: sets of states stay at 2 KiB, and what leads to an automaton below about a second.
+/// Most states of an automaton. A choice: sets of states stay at 2 KiB.
 pub(crate) const MOST_STATES: usize = 16_384;
 
 /// Why a constraint cannot be understood or kept.

@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use automaton::Automaton;
-pub use error::ConstraintError;
+pub use error::{ConstraintError, SCHEMA_BYTES};
 pub use reach::Reach;
 pub use tokens::{TokenConstraint, TokenSet};
 

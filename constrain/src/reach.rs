@@ -37,10 +37,11 @@ impl TokenConstraint {
         (!states[0].is_empty()).then_some(Reach { states, ends })
     }
 
-    /// The tokens that place `at` of the text may hold if it is open.
+    /// The tokens that places of the text may hold if they are open, by place.
     #[must_use]
-    pub fn allowed(&self, reach: &Reach, at: usize) -> TokenSet {
-        self.between(&reach.states[at], &reach.states[at + 1], reach.ends)
+    pub fn allowed(&self, reach: &Reach, places: &[usize]) -> Vec<TokenSet> {
+        let around = |at: &usize| (&reach.states[*at], &reach.states[*at + 1]);
+        self.between(&places.iter().map(around).collect::<Vec<_>>(), reach.ends)
     }
 
     /// Writes `token` at place `at`, where it has to be allowed, or leaves the place open: from there on, `reach` is that of texts that
@@ -56,28 +57,21 @@ impl TokenConstraint {
         fits
     }
 
-    /// About how many steps [`TokenConstraint::reach`] takes for each place.
-    #[must_use]
-    pub fn steps_of_a_place(&self) -> usize {
-        (0..self.done()).map(|state| 1 + self.targets(state, true).count()).sum()
-    }
-
     fn step(&self, from: &NumberSet, token: Option<u32>, ends: bool) -> NumberSet {
         let mut to = self.no_states();
-        for state in from.iter() {
-            match token {
-                Some(token) => self.follow(state, token, ends).into_iter().for_each(|next| to.insert(next)),
-                None => self.targets(state, ends).for_each(|next| to.insert(next)),
-            }
-        }
+        from.iter().flat_map(|state| self.leads(state, token, ends)).for_each(|next| to.insert(next));
         to
     }
 
     fn leads_into(&self, state: u32, token: Option<u32>, to: &NumberSet, ends: bool) -> bool {
-        match token {
-            Some(token) => self.follow(state, token, ends).is_some_and(|next| to.contains(next)),
-            None => self.targets(state, ends).any(|next| to.contains(next)),
-        }
+        self.leads(state, token, ends).any(|next| to.contains(next))
+    }
+
+    /// The states that a token leads to from a state, or any token.
+    fn leads(&self, state: u32, token: Option<u32>, ends: bool) -> impl Iterator<Item = u32> + '_ {
+        let one = token.and_then(|token| self.follow(state, token, ends));
+        let all = token.is_none().then(|| self.targets(state, ends));
+        one.into_iter().chain(all.into_iter().flatten())
     }
 
     /// The states from which `open` places can be filled so that the text is accepted.

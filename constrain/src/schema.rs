@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::automaton::{Automaton, parse_regex};
 use crate::error::ConstraintError;
 use parts::Parts;
-use words::{ANNOTATIONS, Kind, find_kinds, refuse_unknown};
+use words::{Kind, find_kinds, refuse_beside, refuse_unknown};
 
 /// Behind a comma or a colon there may be one space, as JSON is mostly written.
 pub(super) const COMMA: &str = ", ?";
@@ -66,7 +66,7 @@ pub(super) struct Writer<'a> {
     parts: Parts,
 }
 
-/// A part of a schema, and where it is.
+/// The words of a part of a schema.
 pub(super) type Fields = Map<String, Value>;
 
 pub(super) fn refuse(place: &str, what: impl Into<String>, fix: &str) -> ConstraintError {
@@ -114,22 +114,10 @@ impl<'a> Writer<'a> {
     fn fields(&mut self, fields: &'a Fields, place: &str) -> Result<String, ConstraintError> {
         refuse_unknown(fields, place)?;
         for word in ["$ref", "const", "enum", "anyOf", "allOf"] {
-            let Some(value) = fields.get(word) else { continue };
-            let beside: &[&str] = if matches!(word, "const" | "enum") { &["type"] } else { &[] };
-            let other = fields.keys().find(|key| {
-                *key != word && !ANNOTATIONS.contains(&key.as_str()) && !beside.contains(&key.as_str())
-            });
-            if let Some(other) = other {
-                let what = format!("`{other}` beside `{word}` is not supported");
-                return Err(refuse(place, what, "write the two as one"));
+            if let Some(value) = fields.get(word) {
+                refuse_beside(word, fields, place)?;
+                return self.alone(word, value, (fields, &format!("{place}/{word}")));
             }
-            let place = format!("{place}/{word}");
-            return match word {
-                "$ref" => self.reference(value, &place),
-                "const" => choices(std::slice::from_ref(value), fields, &place),
-                "enum" => choices(list(value, &place)?, fields, &place),
-                _ => self.branches(word, list(value, &place)?, &place),
-            };
         }
         let kinds = find_kinds(fields, place)?;
         if kinds.is_empty() {
@@ -148,6 +136,21 @@ impl<'a> Writer<'a> {
             });
         }
         Ok(any_of(&written))
+    }
+
+    /// A word that says all of its part. `place` is that of the word.
+    fn alone(
+        &mut self,
+        word: &'static str,
+        value: &'a Value,
+        (fields, place): (&'a Fields, &str),
+    ) -> Result<String, ConstraintError> {
+        match word {
+            "$ref" => self.reference(value, place),
+            "const" => choices(std::slice::from_ref(value), fields, place),
+            "enum" => choices(list(value, place)?, fields, place),
+            _ => self.branches(word, list(value, place)?, place),
+        }
     }
 
     /// Levels that anything may have here.

@@ -1,4 +1,6 @@
 //! The states of a deterministic automaton as sets of states of a nondeterministic one (Rabin and Scott, 1959).
+//!
+//! `regex_automata::dfa::dense` builds the same, but bounds the memory that it takes, not the steps.
 
 use std::collections::HashMap;
 
@@ -9,7 +11,7 @@ use crate::error::{ConstraintError, MOST_STATES};
 /// Where nothing leads.
 pub(crate) const DEAD: u32 = u32::MAX;
 
-/// Most steps from one state of the nondeterministic automaton to another: below half a second.
+/// Most steps from one state of the nondeterministic automaton to another. A choice, not measured.
 const MOST_STEPS: usize = 1 << 26;
 
 /// What is reached by the same texts.
@@ -19,6 +21,8 @@ struct Subset {
     members: Box<[u32]>,
     /// The byte before, if a member looks around.
     before: Option<u8>,
+    /// Whether a member looks around.
+    looks: bool,
 }
 
 /// Where the classes of bytes, each given by one of its bytes, lead from every state, flat [states, classes], and which states accept.
@@ -27,15 +31,13 @@ struct Subset {
 /// # Errors
 /// If there are too many states, or too many steps between them.
 pub(crate) fn determinize(nfa: &NFA, bytes: &[u8]) -> Result<(Vec<u32>, Vec<bool>), ConstraintError> {
-    let mut class_of = [0; 256];
-    (0..=u8::MAX).for_each(|byte| class_of[usize::from(byte)] = nfa.byte_classes().get(byte));
     let mut builder = Builder { nfa, seen: vec![0; nfa.states().len()], round: 0, steps: 0 };
     let start = builder.settle(&[nfa.start_anchored().as_u32()], None)?;
     let (mut numbers, mut subsets) = (HashMap::from([(start.clone(), 0)]), vec![start]);
     let (mut next, mut accepting) = (Vec::new(), Vec::new());
     while let Some(subset) = subsets.get(accepting.len()).cloned() {
         accepting.push(builder.accepts(&subset)?);
-        let targets = builder.step(&subset, bytes, &class_of)?;
+        let targets = builder.step(&subset, bytes)?;
         for (byte, targets) in bytes.iter().zip(targets) {
             if targets.is_empty() {
                 next.push(DEAD);
@@ -110,16 +112,12 @@ impl Builder<'_> {
         let mut members = self.close(from, None)?;
         members.sort_unstable();
         let looks = members.iter().any(|id| matches!(self.nfa.states()[*id as usize], State::Look { .. }));
-        Ok(Subset { members: members.into(), before: before.filter(|_| looks) })
+        Ok(Subset { members: members.into(), before: before.filter(|_| looks), looks })
     }
 
     /// The members with what lies behind those that look around, if `behind` is the next byte.
     fn resolve(&mut self, subset: &Subset, behind: Option<u8>) -> Result<Vec<u32>, ConstraintError> {
         self.close(&subset.members, Some((subset.before, behind)))
-    }
-
-    fn has_looks(&self, subset: &Subset) -> bool {
-        subset.members.iter().any(|id| matches!(self.nfa.states()[*id as usize], State::Look { .. }))
     }
 
     fn accepts(&mut self, subset: &Subset) -> Result<bool, ConstraintError> {
@@ -128,31 +126,35 @@ impl Builder<'_> {
     }
 
     /// By class, the states that are reached by reading one of its bytes.
-    fn step(
-        &mut self,
-        subset: &Subset,
-        bytes: &[u8],
-        class_of: &[u8; 256],
-    ) -> Result<Vec<Vec<u32>>, ConstraintError> {
+    fn step(&mut self, subset: &Subset, bytes: &[u8]) -> Result<Vec<Vec<u32>>, ConstraintError> {
         let mut targets = vec![Vec::new(); bytes.len()];
-        if !self.has_looks(subset) {
-            for id in &subset.members {
-                for (low, high, to) in self.ranges(*id) {
-                    let classes =
-                        usize::from(class_of[usize::from(low)])..=usize::from(class_of[usize::from(high)]);
-                    self.count(classes.clone().count())?;
-                    targets[classes].iter_mut().for_each(|targets| targets.push(to));
-                }
+        if subset.looks {
+            for (byte, targets) in bytes.iter().zip(&mut targets) {
+                *targets = self.step_looking(subset, *byte)?;
             }
             return Ok(targets);
         }
-        for (byte, targets) in bytes.iter().zip(&mut targets) {
-            for id in self.resolve(subset, Some(*byte))? {
-                let ranges = self.ranges(id);
-                self.count(ranges.len())?;
-                let holds = |(low, high, to): &(u8, u8, u32)| (low..=high).contains(&byte).then_some(*to);
-                targets.extend(ranges.iter().find_map(holds));
+        let class_of = self.nfa.byte_classes();
+        let class = |byte: u8| usize::from(class_of.get(byte));
+        for id in &subset.members {
+            for (low, high, to) in self.ranges(*id) {
+                let classes = class(low)..=class(high);
+                self.count(classes.clone().count())?;
+                targets[classes].iter_mut().for_each(|targets| targets.push(to));
             }
+        }
+        Ok(targets)
+    }
+
+    /// The states that are reached by reading a byte, if members look at it.
+    fn step_looking(&mut self, subset: &Subset, byte: u8) -> Result<Vec<u32>, ConstraintError> {
+        let mut targets = Vec::new();
+        for id in self.resolve(subset, Some(byte))? {
+            let ranges = self.ranges(id);
+            self.count(ranges.len())?;
+            targets.extend(
+                ranges.iter().find_map(|(low, high, to)| (*low..=*high).contains(&byte).then_some(*to)),
+            );
         }
         Ok(targets)
     }

@@ -14,10 +14,15 @@ fn regex(pattern: &str) -> Result<Constraint, ConstraintError> {
 
 /// A constraint whose tokens are words, behind which `ends` tokens end a text.
 fn join(constraint: &Constraint, words: &[String], ends: usize) -> TokenConstraint {
+    join_remembering(constraint, words, ends, usize::MAX)
+}
+
+/// [`join`] with a bound on what is remembered of the words.
+fn join_remembering(constraint: &Constraint, words: &[String], ends: usize, most: usize) -> TokenConstraint {
     let spelled = words.iter().map(|word| Some(word.as_bytes().to_vec()));
     let vocabulary: Vec<Option<Vec<u8>>> = spelled.chain(std::iter::repeat_n(None, ends)).collect();
     let ends: Vec<u32> = (words.len()..vocabulary.len()).map(|id| id as u32).collect();
-    TokenConstraint::new(constraint.automaton().clone(), &vocabulary, &ends).unwrap()
+    TokenConstraint::join(constraint.automaton().clone(), &vocabulary, &ends, most).unwrap()
 }
 
 /// Expressions over three letters.
@@ -68,6 +73,7 @@ proptest! {
         ends in 0_usize..3,
         stops in any::<bool>(),
         known in prop::collection::vec(prop::option::weighted(0.3, 0_u32..6), 0..5),
+        most in prop::sample::select(vec![0, 4, usize::MAX]),
     ) {
         let words: Vec<String> = words.into_iter().collect();
         let count = (words.len() + ends) as u32;
@@ -78,7 +84,7 @@ proptest! {
             .filter(|text| is_accepted(text, &words, &whole, stops))
             .collect();
         let constraint = match regex(&pattern) {
-            Ok(constraint) => join(&constraint, &words, ends),
+            Ok(constraint) => join_remembering(&constraint, &words, ends, most),
             Err(error) => {
                 prop_assert_eq!(error, ConstraintError::Nothing);
                 prop_assert!(texts.is_empty());
@@ -87,11 +93,12 @@ proptest! {
         };
         let all = constraint.reach(&known, known.len(), stops);
         prop_assert_eq!(all.is_some(), !texts.is_empty());
-        for at in (0..known.len()).filter(|at| known[*at].is_none() && all.is_some()) {
+        let open: Vec<usize> = (0..known.len()).filter(|at| known[*at].is_none() && all.is_some()).collect();
+        let sets = all.as_ref().map(|reach| constraint.allowed(reach, &open)).unwrap_or_default();
+        for (at, set) in open.iter().copied().zip(sets) {
             // As far as this place alone, too.
             let near = constraint.reach(&known, at, stops).unwrap();
-            for reach in [all.as_ref().unwrap(), &near] {
-                let set = constraint.allowed(reach, at);
+            for set in [set, constraint.allowed(&near, &[at]).remove(0)] {
                 for token in 0..count + 1 {
                     let expected = texts.iter().any(|text| text[at] == token);
                     prop_assert_eq!(constraint.has(&set, token), expected, "token {} at {}", token, at);
@@ -123,7 +130,7 @@ fn parts_of_letters_are_allowed_where_they_make_a_letter() {
     let vocabulary = [bytes(b"\xc3"), bytes(b"\xa9"), bytes(b"\xa9\xc3"), bytes(b"\xaa"), bytes(b"e"), None];
     let tokens = TokenConstraint::new(constraint.automaton().clone(), &vocabulary, &[5]).unwrap();
     let allowed = |text: &[Option<u32>], at| {
-        let set = tokens.allowed(&tokens.reach(text, at, false).unwrap(), at);
+        let set = tokens.allowed(&tokens.reach(text, at, false).unwrap(), &[at]).remove(0);
         (0..6).filter(|token| tokens.has(&set, *token)).collect::<Vec<u32>>()
     };
     assert_eq!(allowed(&[None; 3], 0), [0]);

@@ -13,7 +13,7 @@ use crate::subsets::DEAD;
 /// No word.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Most steps of all walks through the vocabulary: some seconds.
+/// Most steps of all walks through the vocabulary. A choice, not measured.
 const MOST_STEPS: usize = 1 << 29;
 
 /// Most numbers that remember which words lead from a state to another: 64 MiB.
@@ -31,6 +31,8 @@ pub struct TokenConstraint {
     starts: Vec<usize>,
     tree: Vec<TreeNode>,
     edges: Vec<Edges>,
+    /// About how many steps [`TokenConstraint::reach`] takes for each place.
+    steps_of_a_place: usize,
     /// By the number of open places: the states from which they can be filled so that the text is accepted; with ends, and without.
     pub(crate) tails: [Mutex<Vec<NumberSet>>; 2],
 }
@@ -52,6 +54,18 @@ struct Edges {
     targets: Vec<u32>,
     /// By target, the words; `None` if there were too many to remember.
     words: Option<Vec<WordGroup>>,
+}
+
+impl Edges {
+    /// Adds the words that lead to one of the states `to`, of those `listed` by target.
+    fn unite(&self, listed: &[WordGroup], to: &NumberSet, words: &mut NumberSet) {
+        for (_, group) in self.targets.iter().zip(listed).filter(|(target, _)| to.contains(**target)) {
+            match group {
+                WordGroup::Few(few) => few.iter().for_each(|word| words.insert(*word)),
+                WordGroup::Many(many) => words.unite(many),
+            }
+        }
+    }
 }
 
 /// Words, in the form that takes less room.
@@ -78,6 +92,16 @@ impl TokenConstraint {
         vocabulary: &[Option<Vec<u8>>],
         ends: &[u32],
     ) -> Result<Self, ConstraintError> {
+        Self::join(automaton, vocabulary, ends, MOST_REMEMBERED)
+    }
+
+    /// [`Self::new`] with a bound of its own on what is remembered.
+    pub(crate) fn join(
+        automaton: Arc<Automaton>,
+        vocabulary: &[Option<Vec<u8>>],
+        ends: &[u32],
+        most_remembered: usize,
+    ) -> Result<Self, ConstraintError> {
         let is_end = |id: usize| ends.contains(&(id as u32));
         let spell = |(id, bytes): (usize, &Option<Vec<u8>>)| {
             let bytes = bytes.as_ref().filter(|bytes| !bytes.is_empty() && !is_end(id))?;
@@ -94,9 +118,13 @@ impl TokenConstraint {
         }
         let ends = (0..vocabulary.len()).map(is_end).collect();
         let (tree, edges, tails) = (Vec::new(), Vec::new(), [Mutex::default(), Mutex::default()]);
-        let mut constraint = Self { automaton, words, ends, spelled, starts, tree, edges, tails };
+        let steps_of_a_place = 0;
+        let mut constraint =
+            Self { automaton, words, ends, spelled, starts, tree, edges, steps_of_a_place, tails };
         constraint.plant();
-        constraint.edges = constraint.find_edges()?;
+        constraint.edges = constraint.find_edges(most_remembered)?;
+        let steps = (0..constraint.done()).map(|state| 1 + constraint.targets(state, true).count());
+        constraint.steps_of_a_place = steps.sum();
         Ok(constraint)
     }
 
@@ -123,12 +151,13 @@ impl TokenConstraint {
         self.tree = tree;
     }
 
-    fn find_edges(&self) -> Result<Vec<Edges>, ConstraintError> {
+    fn find_edges(&self, most_remembered: usize) -> Result<Vec<Edges>, ConstraintError> {
         let (steps, remembered) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let find = |state: u32| {
             let mut found: Vec<(u32, u32)> = Vec::new();
             let taken = self.walk(state, |word, to| found.push((to, word)));
-            if steps.fetch_add(taken, Ordering::Relaxed) > MOST_STEPS {
+            // With this state: whether all of them fit does not depend on the order of the threads.
+            if steps.fetch_add(taken, Ordering::Relaxed) + taken > MOST_STEPS {
                 return Err(ConstraintError::TooLarge);
             }
             found.sort_unstable();
@@ -136,7 +165,7 @@ impl TokenConstraint {
             let targets = groups.iter().map(|group| group[0].0).collect();
             let room = |group: &&[(u32, u32)]| group.len().min(self.count_words() / 32);
             let room = groups.iter().map(room).sum();
-            let fits = remembered.fetch_add(room, Ordering::Relaxed) < MOST_REMEMBERED;
+            let fits = remembered.fetch_add(room, Ordering::Relaxed) < most_remembered;
             let list = || groups.iter().map(|group| self.collect(group)).collect();
             Ok(Edges { targets, words: fits.then(list) })
         };
@@ -174,6 +203,12 @@ impl TokenConstraint {
         steps
     }
 
+    /// About how many steps [`TokenConstraint::reach`] takes for each place.
+    #[must_use]
+    pub fn steps_of_a_place(&self) -> usize {
+        self.steps_of_a_place
+    }
+
     /// Whether some token ends a text.
     pub(crate) fn has_ends(&self) -> bool {
         self.ends.contains(&true)
@@ -206,8 +241,7 @@ impl TokenConstraint {
         if state == self.done() {
             return None;
         }
-        let step = |state: u32, class: &u8| Some(self.automaton.step(state, *class)).filter(|to| *to != DEAD);
-        self.spelling(word).iter().try_fold(state, step)
+        self.automaton.follow(state, self.spelling(word).iter().copied())
     }
 
     /// Whether a text in this state may be at its end.
@@ -222,30 +256,37 @@ impl TokenConstraint {
         words.iter().copied().chain(end)
     }
 
-    /// The tokens that lead from one of the states `from` to one of the states `to`.
-    pub(crate) fn between(&self, from: &NumberSet, to: &NumberSet, ends: bool) -> TokenSet {
-        let mut words = NumberSet::new(self.count_words());
-        for state in from.iter().filter(|state| *state != self.done()) {
-            let edges = &self.edges[state as usize];
-            let Some(listed) = &edges.words else {
-                let mut keep = |word: u32, target: u32| {
-                    if to.contains(target) {
-                        words.insert(word);
-                    }
-                };
-                self.walk(state, &mut keep);
+    /// By place, the tokens that lead from one of the states `from` to one of the states `to`. However many places there are, a state
+    /// whose words are not remembered is walked from once.
+    pub(crate) fn between(&self, places: &[(&NumberSet, &NumberSet)], ends: bool) -> Vec<TokenSet> {
+        let mut sets = vec![NumberSet::new(self.count_words()); places.len()];
+        for (state, edges) in (0..).zip(&self.edges) {
+            let mut at = (0..places.len()).filter(|i| places[*i].0.contains(state)).peekable();
+            if at.peek().is_none() {
                 continue;
-            };
-            let leading = edges.targets.iter().zip(listed).filter(|(target, _)| to.contains(**target));
-            for (_, group) in leading {
-                match group {
-                    WordGroup::Few(few) => few.iter().for_each(|word| words.insert(*word)),
-                    WordGroup::Many(many) => words.unite(many),
-                }
+            }
+            match &edges.words {
+                Some(listed) => at.for_each(|i| edges.unite(listed, places[i].1, &mut sets[i])),
+                None => self.unite_walked(state, &at.collect::<Vec<_>>(), places, &mut sets),
             }
         }
-        let end = ends && to.contains(self.done()) && from.iter().any(|state| self.may_end(state));
-        TokenSet { words, end }
+        let end = |(from, to): &(&NumberSet, &NumberSet)| {
+            ends && to.contains(self.done()) && from.iter().any(|state| self.may_end(state))
+        };
+        sets.into_iter().zip(places).map(|(words, place)| TokenSet { words, end: end(place) }).collect()
+    }
+
+    /// Adds the words that lead from a state to those of the places `at`.
+    fn unite_walked(
+        &self,
+        state: u32,
+        at: &[usize],
+        places: &[(&NumberSet, &NumberSet)],
+        sets: &mut [NumberSet],
+    ) {
+        self.walk(state, |word, target| {
+            at.iter().filter(|i| places[**i].1.contains(target)).for_each(|i| sets[*i].insert(word));
+        });
     }
 
     /// Whether a set has a token.

@@ -38,7 +38,7 @@ impl Limits {
 pub(crate) const STOPS: (usize, usize) = (16, 256);
 
 /// Bytes of what an answer has to match.
-pub(crate) const CONSTRAINT_BYTES: usize = 64 << 10;
+pub(crate) const CONSTRAINT_BYTES: usize = fmflow_engine::pipeline::config::SCHEMA_BYTES;
 
 /// Gaps of a request.
 pub(crate) const GAPS: usize = 16;

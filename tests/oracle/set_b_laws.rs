@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerCache, SamplerKind};
+use fmflow_engine::pipeline::config::{Sampler, SamplerKind};
 use fmflow_stages::flow::kernel::{EulerKernel, KernelStep, parse_kernel};
 use fmflow_stages::flow::sampler::{Ask, Canvas, Posterior, SamplerRules, sample_canvases};
 use fmflow_stages::rng::{RandomPurpose, derive_stream};
@@ -31,18 +31,7 @@ pub(crate) fn kernels(name: &str) -> Option<(EulerKernel, textbook::Kernel)> {
 
 pub(crate) fn sampler(passes: usize) -> Sampler {
     let kind = SamplerKind::Euler { passes, kernel: EulerKernel::Exact };
-    Sampler {
-        name: "oracle".into(),
-        kind,
-        temperature: 1.0,
-        top_k: None,
-        top_p: None,
-        order: FilterOrder::TopKFirst,
-        block: None,
-        repetition_penalty: 1.0,
-        constraint: None,
-        cache: SamplerCache::None,
-    }
+    Sampler::new("oracle", kind)
 }
 
 /// Sampler rules over `tokens` tokens; if the source is the mask, the last token is the mask.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerCache, SamplerKind};
+use fmflow_engine::pipeline::config::{FilterOrder, Sampler, SamplerKind};
 use fmflow_stages::flow::sampler::LogitFilter;
 
 use super::harness::{Set, Tensors, close};
@@ -33,16 +33,11 @@ fn parse(name: &str, vocabulary: u32) -> Option<LogitFilter> {
     let (top_k, top_p) = rest.split_once(".p")?;
     let (_, order) = ORDERS.iter().find(|(theirs, _)| *theirs == order)?;
     let sampler = Sampler {
-        name: name.to_owned(),
-        kind: SamplerKind::Autoregressive,
         temperature: temperature.parse().ok()?,
         top_k: Some(top_k.parse().ok()?).filter(|k| *k > 0),
         top_p: Some(top_p.parse().ok()?).filter(|p| *p < 1.0),
         order: *order,
-        block: None,
-        repetition_penalty: 1.0,
-        constraint: None,
-        cache: SamplerCache::None,
+        ..Sampler::new(name.to_owned(), SamplerKind::Autoregressive)
     };
     Some(LogitFilter::autoregressive(&sampler, vocabulary))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fmflow_engine::pipeline::config::train::Scheduler;
-use fmflow_engine::pipeline::config::{Certainty, FilterOrder, Sampler, SamplerCache, SamplerKind};
+use fmflow_engine::pipeline::config::{Certainty, Sampler, SamplerCache, SamplerKind};
 use fmflow_stages::backbone::{Attention, Backbone, BackboneError};
 use fmflow_stages::completion::BackbonePosterior;
 use fmflow_stages::flow::kernel::EulerKernel;
@@ -39,20 +39,7 @@ fn size(value: &Value) -> usize {
 
 /// A sampler that takes the most probable token.
 fn sampler(kind: SamplerKind, cache: SamplerCache) -> Sampler {
-    let (temperature, top_k, top_p, order) = (0.0, None, None, FilterOrder::TopKFirst);
-    let (name, block, repetition_penalty) = ("oracle".to_owned(), None, 1.0);
-    Sampler {
-        name,
-        kind,
-        temperature,
-        top_k,
-        top_p,
-        order,
-        block,
-        repetition_penalty,
-        cache,
-        constraint: None,
-    }
+    Sampler { temperature: 0.0, cache, ..Sampler::new("oracle", kind) }
 }
 
 fn rules(backbone: &Backbone, mask: u32) -> SamplerRules {

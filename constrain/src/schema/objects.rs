@@ -75,27 +75,8 @@ impl<'a> Writer<'a> {
 
     /// The arrays that a part describes.
     pub(super) fn array(&mut self, fields: &'a Fields, place: &str) -> Result<String, ConstraintError> {
-        let mut first = Vec::new();
-        if let Some(parts) = fields.get("prefixItems") {
-            let place = format!("{place}/prefixItems");
-            for (at, part) in list(parts, &place)?.iter().enumerate() {
-                first.push(self.value(part, &format!("{place}/{at}"))?);
-            }
-        }
-        let (low, high) = (count(fields, "minItems", place)?, count(fields, "maxItems", place)?);
-        let known = first.len() as u64;
-        // Behind parts of their own there are others only if they are asked for.
-        let open = fields.contains_key("items") || first.is_empty() || low.is_some_and(|low| low > known);
-        let closed = fields.get("items") == Some(&Value::Bool(false)) || !open;
-        let high = if closed { Some(high.map_or(known, |high| high.min(known))) } else { high };
-        let low = low.unwrap_or(0);
-        if high.is_some_and(|high| high < low) {
-            return Err(refuse(
-                place,
-                "no array has so many items and so few",
-                "write a `minItems` that is possible",
-            ));
-        }
+        let mut first = self.first_items(fields, place)?;
+        let (low, high) = bound_items(fields, place, first.len() as u64)?;
         let item = match fields.get("items") {
             Some(Value::Bool(false)) => String::new(),
             Some(schema) => self.value(schema, &format!("{place}/items"))?,
@@ -115,6 +96,30 @@ impl<'a> Writer<'a> {
             }
             _ => format!(r"\[{first}(?:{COMMA}{item}){}\]", write_bounds(low, high)),
         })
+    }
+
+    /// What `prefixItems` describes, item by item.
+    fn first_items(&mut self, fields: &'a Fields, place: &str) -> Result<Vec<String>, ConstraintError> {
+        let Some(parts) = fields.get("prefixItems") else { return Ok(Vec::new()) };
+        let place = format!("{place}/prefixItems");
+        let parts = list(parts, &place)?.iter().enumerate();
+        parts.map(|(at, part)| self.value(part, &format!("{place}/{at}"))).collect()
+    }
+}
+
+/// How many items an array may have of which `known` are described one by one: at least, and at most.
+fn bound_items(fields: &Fields, place: &str, known: u64) -> Result<(u64, Option<u64>), ConstraintError> {
+    let (low, high) = (count(fields, "minItems", place)?, count(fields, "maxItems", place)?);
+    // Behind parts of their own there are others only if they are asked for.
+    let open = fields.contains_key("items") || known == 0 || low.is_some_and(|low| low > known);
+    let closed = fields.get("items") == Some(&Value::Bool(false)) || !open;
+    let high = if closed { Some(high.map_or(known, |high| high.min(known))) } else { high };
+    let low = low.unwrap_or(0);
+    match high.is_some_and(|high| high < low) {
+        true => {
+            Err(refuse(place, "no array has so many items and so few", "write a `minItems` that is possible"))
+        }
+        false => Ok((low, high)),
     }
 }
 

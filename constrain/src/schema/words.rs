@@ -6,7 +6,7 @@ use super::{Fields, refuse};
 use crate::error::ConstraintError;
 
 /// Words that say nothing about values, or that other words refer to.
-pub(super) const ANNOTATIONS: &[&str] = &[
+const ANNOTATIONS: &[&str] = &[
     "$schema",
     "$id",
     "$comment",
@@ -52,6 +52,11 @@ impl Kind {
         }
     }
 
+    /// Whether a word is about such values alone.
+    fn has(self, word: &str) -> bool {
+        self.words().contains(&word)
+    }
+
     /// Words that are about such values alone.
     fn words(self) -> &'static [&'static str] {
         match self {
@@ -80,9 +85,7 @@ impl Kind {
 /// Refuses words that nobody reads.
 pub(super) fn refuse_unknown(fields: &Fields, place: &str) -> Result<(), ConstraintError> {
     let known = |word: &str| {
-        ANNOTATIONS.contains(&word)
-            || GENERAL.contains(&word)
-            || Kind::ALL.iter().any(|kind| kind.words().contains(&word))
+        ANNOTATIONS.contains(&word) || GENERAL.contains(&word) || Kind::ALL.iter().any(|kind| kind.has(word))
     };
     match fields.keys().find(|word| !known(word)) {
         None => Ok(()),
@@ -96,46 +99,33 @@ pub(super) fn refuse_unknown(fields: &Fields, place: &str) -> Result<(), Constra
     }
 }
 
+/// Refuses what stands beside a word that says all of its part.
+pub(super) fn refuse_beside(word: &str, fields: &Fields, place: &str) -> Result<(), ConstraintError> {
+    let beside: &[&str] = if matches!(word, "const" | "enum") { &["type"] } else { &[] };
+    let other = fields
+        .keys()
+        .find(|key| *key != word && !ANNOTATIONS.contains(&key.as_str()) && !beside.contains(&key.as_str()));
+    match other {
+        None => Ok(()),
+        Some(other) => {
+            let what = format!("`{other}` beside `{word}` is not supported");
+            Err(refuse(place, what, "write the two as one"))
+        }
+    }
+}
+
 /// The types that a part names, or that its words are about; none if it says nothing.
 pub(super) fn find_kinds(fields: &Fields, place: &str) -> Result<Vec<Kind>, ConstraintError> {
-    let about = |kind: &Kind| fields.keys().any(|word| kind.words().contains(&word.as_str()));
-    let Some(named) = fields.get("type") else {
-        let found: Vec<Kind> = Kind::ALL.into_iter().filter(about).collect();
-        return match found.as_slice() {
-            [Kind::Integer] => Err(refuse(
-                place,
-                "bounds of numbers that are not whole are not supported",
-                "write `\"type\": \"integer\"`, or remove the bounds",
-            )),
-            _ => Ok(found),
-        };
-    };
+    let Some(named) = fields.get("type") else { return infer_kinds(fields, place) };
     let names: Vec<&Value> = match named {
         Value::Array(names) => names.iter().collect(),
         name => vec![name],
     };
-    let read = |name: &&Value| {
-        Kind::ALL.into_iter().find(|kind| name.as_str() == Some(kind.name())).ok_or_else(|| {
-            refuse(
-                &format!("{place}/type"),
-                format!("{name} is no type"),
-                "write null, boolean, integer, number, string, array or object",
-            )
-        })
-    };
-    let kinds: Vec<Kind> = names.iter().map(read).collect::<Result<_, _>>()?;
+    let kinds: Vec<Kind> = names.iter().map(|name| read_kind(name, place)).collect::<Result<_, _>>()?;
     if kinds.is_empty() {
         return Err(refuse(&format!("{place}/type"), "it is empty", "name at least one type"));
     }
-    let stray = fields.keys().find(|word| {
-        // Bounds of whole numbers would say nothing of the others beside them.
-        if kinds.contains(&Kind::Number) && Kind::Integer.words().contains(&word.as_str()) {
-            return true;
-        }
-        Kind::ALL.iter().any(|kind| kind.words().contains(&word.as_str()))
-            && !kinds.iter().any(|kind| kind.words().contains(&word.as_str()))
-    });
-    match stray {
+    match find_stray(fields, &kinds) {
         None => Ok(kinds),
         Some(word) => Err(refuse(
             place,
@@ -143,4 +133,39 @@ pub(super) fn find_kinds(fields: &Fields, place: &str) -> Result<Vec<Kind>, Cons
             "remove it, or name another type",
         )),
     }
+}
+
+/// The types that the words of a part are about.
+fn infer_kinds(fields: &Fields, place: &str) -> Result<Vec<Kind>, ConstraintError> {
+    let about = |kind: &Kind| fields.keys().any(|word| kind.has(word));
+    let found: Vec<Kind> = Kind::ALL.into_iter().filter(about).collect();
+    match found.as_slice() {
+        [Kind::Integer] => Err(refuse(
+            place,
+            "bounds of numbers that are not whole are not supported",
+            "write `\"type\": \"integer\"`, or remove the bounds",
+        )),
+        _ => Ok(found),
+    }
+}
+
+fn read_kind(name: &Value, place: &str) -> Result<Kind, ConstraintError> {
+    Kind::ALL.into_iter().find(|kind| name.as_str() == Some(kind.name())).ok_or_else(|| {
+        refuse(
+            &format!("{place}/type"),
+            format!("{name} is no type"),
+            "write null, boolean, integer, number, string, array or object",
+        )
+    })
+}
+
+/// A word that says nothing of values of these types.
+fn find_stray<'a>(fields: &'a Fields, kinds: &[Kind]) -> Option<&'a String> {
+    fields.keys().find(|word| {
+        // Bounds of whole numbers would say nothing of the others beside them.
+        if kinds.contains(&Kind::Number) && Kind::Integer.has(word) {
+            return true;
+        }
+        Kind::ALL.iter().any(|kind| kind.has(word)) && !kinds.iter().any(|kind| kind.has(word))
+    })
 }

@@ -42,8 +42,8 @@ pub use field_pattern::FieldPattern;
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
     Certainty, Constraint, ConstraintError, ConstraintSource, EulerKernel, EvaluateConfig, FilterOrder,
-    FrontierConfig, FurtherGap, GenerateConfig, Prompt, PromptKind, RemaskSettings, Sampler, SamplerCache,
-    SamplerKind,
+    FrontierConfig, FurtherGap, GenerateConfig, Prompt, PromptKind, RemaskSettings, SCHEMA_BYTES, Sampler,
+    SamplerCache, SamplerKind,
 };
 pub use train::TrainConfig;
 

@@ -139,7 +139,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use super::*;
-    use crate::pipeline::config::{FilterOrder, Prompt, PromptKind, Sampler, SamplerCache, SamplerKind};
+    use crate::pipeline::config::{Prompt, PromptKind, Sampler, SamplerKind};
     use crate::run::text::TextAnswer;
     use crate::run::text::TextCustomer;
 
@@ -164,18 +164,7 @@ mod tests {
     }
 
     fn order(seed: u64, samples: usize, customer: &Watched) -> TextOrder {
-        let sampler = Sampler {
-            name: "test".into(),
-            kind: SamplerKind::Autoregressive,
-            temperature: 0.0,
-            top_k: None,
-            top_p: None,
-            order: FilterOrder::TopKFirst,
-            block: None,
-            repetition_penalty: 1.0,
-            constraint: None,
-            cache: SamplerCache::None,
-        };
+        let sampler = Sampler { temperature: 0.0, ..Sampler::new("test", SamplerKind::Autoregressive) };
         let prompt =
             Prompt { kind: PromptKind::Text("x".into()), sampler, new_tokens: Some(1), shortest: None };
         TextOrder { prompt, samples, seed, customer: Box::new(customer.clone()) }

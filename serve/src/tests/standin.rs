@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fmflow_engine::error::{Failure, FailureKind};
-use fmflow_engine::pipeline::config::{FilterOrder, Prompt, PromptKind, Sampler, SamplerCache, SamplerKind};
+use fmflow_engine::pipeline::config::{Prompt, PromptKind, Sampler, SamplerKind};
 use fmflow_engine::run::text::{TextAnswer, TextModelFacts, TextStep, TokenChance, TokenLaw, WrittenToken};
 use fmflow_engine::run::text::{TextCustomer, TextOrder, TextOrders};
 use fmflow_engine::service::{
@@ -59,18 +59,7 @@ impl TextService for StandIn {
         if let Some((name, value)) = request.settings.iter().find(|(_, value)| value == "7") {
             return Err(Refusal::Invalid { message: format!("`{name}` must not be {value}") });
         }
-        let sampler = Sampler {
-            name: "backwards".into(),
-            kind: SamplerKind::Autoregressive,
-            temperature: 0.0,
-            top_k: None,
-            top_p: None,
-            order: FilterOrder::TopKFirst,
-            block: None,
-            repetition_penalty: 1.0,
-            constraint: None,
-            cache: SamplerCache::None,
-        };
+        let sampler = Sampler { temperature: 0.0, ..Sampler::new("backwards", SamplerKind::Autoregressive) };
         let new_tokens = request.new_tokens.map(|tokens| tokens as usize);
         let shortest = request.shortest.map(|tokens| tokens as usize);
         let prompt = Prompt { kind: request.kind, sampler, new_tokens, shortest };

@@ -11,7 +11,7 @@ use crate::backbone::tests::tiny;
 use crate::backbone::{Attention, Backbone, Parameter, Qwen3Config, TimeConditioning};
 use crate::device;
 use crate::flow::sampler::{Ask, Canvas, Posterior, RankedLaw};
-use fmflow_engine::pipeline::config::{Certainty, FilterOrder};
+use fmflow_engine::pipeline::config::Certainty;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 
 fn model(attention: Attention, shift: bool) -> Model {
@@ -29,18 +29,7 @@ fn request(prefix: usize, length: usize) -> CompletionRequest {
 }
 
 pub(super) fn sampler(kind: SamplerKind, block: Option<usize>) -> Sampler {
-    Sampler {
-        name: "test".into(),
-        kind,
-        temperature: 1.0,
-        top_k: None,
-        top_p: None,
-        order: FilterOrder::TopKFirst,
-        block,
-        repetition_penalty: 1.0,
-        constraint: None,
-        cache: SamplerCache::None,
-    }
+    Sampler { block, ..Sampler::new("test", kind) }
 }
 
 pub(super) fn confidence(passes: usize) -> SamplerKind {

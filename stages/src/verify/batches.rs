@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use fmflow_engine::error::{Failure, FailureKind};
-use fmflow_engine::pipeline::config::{Certainty, FilterOrder, Sampler, SamplerCache, SamplerKind};
+use fmflow_engine::pipeline::config::{Certainty, Sampler, SamplerCache, SamplerKind};
 use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::show_path;
@@ -85,18 +85,7 @@ fn list_samplers(model: &Model) -> Result<Vec<Sampler>, Failure> {
 }
 
 fn make_sampler(kind: SamplerKind) -> Sampler {
-    Sampler {
-        name: format!("{kind:?}"),
-        kind,
-        temperature: 1.0,
-        top_k: None,
-        top_p: None,
-        order: FilterOrder::TopKFirst,
-        block: None,
-        repetition_penalty: 1.0,
-        constraint: None,
-        cache: SamplerCache::None,
-    }
+    Sampler::new(format!("{kind:?}"), kind)
 }
 
 fn answer_alone(

@@ -280,22 +280,11 @@ fn say(fault: PromptFault) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::config::{FilterOrder, Sampler, SamplerCache};
+    use crate::pipeline::config::Sampler;
 
     #[test]
     fn no_request_is_told_more_probabilities_than_fit() {
-        let sampler = Sampler {
-            name: "next".into(),
-            kind: SamplerKind::Autoregressive,
-            temperature: 0.0,
-            top_k: None,
-            top_p: None,
-            order: FilterOrder::TopKFirst,
-            block: None,
-            repetition_penalty: 1.0,
-            constraint: None,
-            cache: SamplerCache::None,
-        };
+        let sampler = Sampler { temperature: 0.0, ..Sampler::new("next", SamplerKind::Autoregressive) };
         let kind = PromptKind::Text("x".into());
         let prompt =
             |new_tokens| Prompt { kind: kind.clone(), sampler: sampler.clone(), new_tokens, shortest: None };

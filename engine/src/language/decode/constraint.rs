@@ -8,8 +8,8 @@ use crate::text::diagnostic::{Code, Diagnostic};
 use crate::text::file_head;
 use crate::text::place::Span;
 
-/// Most bytes of a schema.
-const SCHEMA_BYTES: u64 = 1 << 20;
+/// Most bytes of a file that are read for a schema: more than one may have, so that a refusal tells how many there are.
+const READ_BYTES: u64 = 1 << 20;
 
 impl Decoder<'_> {
     /// A sampler with the constraint between the braces of `record`: of itself, or of a request that is answered with it. `place` is
@@ -53,11 +53,11 @@ impl Decoder<'_> {
     /// The text of a schema, which counts for the result.
     fn schema_text(&mut self, leaf: &Leaf) -> Option<String> {
         let path = leaf.span.file.folder.join(leaf.text()?);
-        let bytes = file_head::read_small_file(&path, SCHEMA_BYTES);
+        let bytes = file_head::read_small_file(&path, READ_BYTES);
         let text = match bytes.map(String::from_utf8) {
             Some(Ok(text)) => text,
             // Of a pipeline made small the files need not be there.
-            None if self.may_lack_files => "true".to_owned(),
+            None if self.may_lack_files && !file_head::is_present(&path) => "true".to_owned(),
             unread => {
                 self.sink.push(unreadable_schema(leaf, unread.is_some()));
                 return None;

@@ -5,7 +5,7 @@ pub use crate::pipeline::config::benchmark::{
     WritingSettings,
 };
 pub use crate::pipeline::config::likelihood::{HeldOut, LikelihoodEstimator};
-pub use fmflow_constrain::{Constraint, ConstraintError, ConstraintSource};
+pub use fmflow_constrain::{Constraint, ConstraintError, ConstraintSource, SCHEMA_BYTES};
 
 use crate::pipeline::message::Message;
 use crate::pipeline::role::InputRole;
@@ -48,6 +48,23 @@ pub enum SamplerCache {
 }
 
 impl Sampler {
+    /// A sampler that changes nothing of the law: temperature 1, no filters, no penalty, no cache, and the checkpoint's own blocks.
+    #[must_use]
+    pub fn new(name: impl Into<String>, kind: SamplerKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            temperature: 1.0,
+            top_k: None,
+            top_p: None,
+            order: FilterOrder::TopKFirst,
+            block: None,
+            repetition_penalty: 1.0,
+            cache: SamplerCache::None,
+            constraint: None,
+        }
+    }
+
     /// Whether the method finds noise by its mask tokens, so that the source must be the mask alone.
     #[must_use]
     pub fn reveals_masks(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Answers that have to match: for every sampler, with and without a cache, in any batch.
+//! Answers that have to match: for every kind of sampler that keeps constraints, with and without a cache, in any batch.
 
 use fmflow_engine::pipeline::config::{Constraint, ConstraintSource};
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::data::tokenizer::tests::small;
 use crate::model::ModelTokenizer;
 
-/// A model with random weights that writes text, under an attention.
+/// A model with random weights that writes text, under an attention; if that is causal, with strides.
 fn writer(attention: Attention, shift: bool) -> Model {
     let tokenizer = small();
     let rows = tokenizer.rows() as usize;
@@ -14,8 +14,15 @@ fn writer(attention: Attention, shift: bool) -> Model {
     let backbone =
         Backbone::new(&config, TimeConditioning::None, 1, &device::open_device("cpu").unwrap()).unwrap();
     let mask_token = Some(tokenizer.used());
-    let contract =
-        Contract { kind: ModelKind::Flow, mask_token, attention, shift, ..Contract::autoregressive() };
+    let stride = (attention == Attention::Causal).then_some(3);
+    let contract = Contract {
+        kind: ModelKind::Flow,
+        mask_token,
+        attention,
+        shift,
+        stride,
+        ..Contract::autoregressive()
+    };
     let text = Some(ModelTokenizer { tokenizer, files: Vec::new() });
     Model { backbone, contract, origins: Default::default(), text, generation: None, certificate: None }
 }
@@ -24,15 +31,18 @@ fn constrained(kind: SamplerKind, block: Option<usize>, source: &ConstraintSourc
     Sampler { constraint: Some(Constraint::new(source.clone()).unwrap()), ..sampler(kind, block) }
 }
 
-fn kinds() -> Vec<SamplerKind> {
-    vec![
+/// Samplers that keep constraints and fit the model.
+fn kinds(model: &Model) -> Vec<SamplerKind> {
+    let drafting = model.contract.stride.map(|stride| SamplerKind::Speculative { stride });
+    let all = [
         confidence(3),
         SamplerKind::Reveal { passes: 2, by: Certainty::Margin },
         SamplerKind::Threshold { threshold: 0.4 },
         SamplerKind::EntropyBound { bound: 1.0 },
         SamplerKind::Edit { threshold: 0.4, revise: 0.1 },
         SamplerKind::Autoregressive,
-    ]
+    ];
+    all.into_iter().chain(drafting).collect()
 }
 
 fn sources() -> [ConstraintSource; 3] {
@@ -66,7 +76,9 @@ fn every_answer_matches_with_and_without_a_cache_in_any_batch() {
     ] {
         let model = writer(attention, shift);
         let (requests, ends) = (asked(&model), model.ends());
-        for (kind, source) in kinds().into_iter().flat_map(|kind| sources().map(|source| (kind, source))) {
+        for (kind, source) in
+            kinds(&model).into_iter().flat_map(|kind| sources().map(|source| (kind, source)))
+        {
             let sampler = constrained(kind, Some(4), &source);
             let whole = sampler.constraint.as_ref().unwrap().automaton();
             let answer = |cache, asked: &[CompletionRequest]| {
@@ -79,12 +91,10 @@ fn every_answer_matches_with_and_without_a_cache_in_any_batch() {
                 let text = model.tokenizer().unwrap().decode(completion.until_end(ends), true).unwrap();
                 assert!(whole.accepts(text.as_bytes()), "{attention:?} {kind:?} {source:?}: {text:?}");
             }
-            let alone: Vec<Completion> = requests
-                .iter()
-                .take(1)
-                .flat_map(|one| answer(SamplerCache::None, std::slice::from_ref(one)))
-                .collect();
-            assert_eq!(alone[0], all[0], "{attention:?} {kind:?} {source:?}");
+            for (numbered, completion) in (0..).zip(&requests).zip(&all) {
+                let alone = complete_listed(&model, &[numbered], &sampler, (5, 1)).unwrap();
+                assert_eq!(alone.first(), Some(completion), "{attention:?} {kind:?} {source:?}");
+            }
             if attention != Attention::Bidirectional {
                 assert_eq!(answer(SamplerCache::Exact, &requests), all, "{attention:?} {kind:?} {source:?}");
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fmflow_constrain::{Constraint, ConstraintSource, TokenConstraint};
 use tokenizers::DecoderWrapper;
 
-use super::plain::find_byte_letter;
+use super::plain::read_name;
 use super::{Tokenizer, TokenizerError};
 
 /// Most constraints that are remembered. Joining one with a vocabulary takes up to some seconds.
@@ -73,17 +73,10 @@ impl Tokenizer {
                 "its tokens are not bytes: a constraint needs a tokenizer whose decoder is `ByteLevel`";
             return Err(TokenizerError::Constraint(what.to_owned()));
         }
-        let mut bytes: Vec<Option<u8>> = vec![None; 0x200];
-        for byte in 0..=u8::MAX {
-            bytes[find_byte_letter(byte) as usize] = Some(byte);
-        }
-        let read = |letter: char| bytes.get(letter as usize).copied().flatten();
         let added = self.inner.get_added_tokens_decoder();
         let spell = |id: u32| {
             let name = self.token(id).filter(|_| added.get(&id).is_none_or(|token| !token.special))?;
-            // As the decoder of bytes reads a name: one with other letters is the name of an added token.
-            let letters: Option<Vec<u8>> = name.chars().map(read).collect();
-            Some(letters.unwrap_or_else(|| name.into_bytes()))
+            Some(read_name(&name))
         };
         Ok((0..self.used).map(spell).collect())
     }

@@ -2,7 +2,7 @@
 
 use fmflow_engine::error::catch_library_panic;
 
-use super::plain::find_letter_byte;
+use super::plain::read_name;
 use super::{Tokenizer, TokenizerError};
 
 impl Tokenizer {
@@ -45,9 +45,7 @@ impl Tokenizer {
     ) -> Result<(String, Option<Vec<u8>>), TokenizerError> {
         let Some(name) = self.token(id) else { return Ok((self.decode(&[id], true)?, None)) };
         if self.plain.is_some() {
-            // As the decoder of bytes reads a name: one with other letters is the name of an added token.
-            let bytes: Option<Vec<u8>> = name.chars().map(find_letter_byte).collect();
-            return Ok((self.decode(&[id], true)?, Some(bytes.unwrap_or_else(|| name.into_bytes()))));
+            return Ok((self.decode(&[id], true)?, Some(read_name(&name))));
         }
         let text = self.decode_behind(behind, id)?;
         let bytes = Some(text.clone()).filter(|text| !text.contains('\u{fffd}')).map(String::into_bytes);

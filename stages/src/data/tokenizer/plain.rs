@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fmflow_engine::error::catch_library_panic;
@@ -249,10 +251,15 @@ pub(super) fn find_byte_letter(byte: u8) -> char {
     char::from_u32(code).expect("below U+0200 every code is a letter")
 }
 
-/// The byte that a printable letter stands for, as [`find_byte_letter`] has it.
-pub(super) fn find_letter_byte(letter: char) -> Option<u8> {
-    (0..=u8::MAX).find(|byte| find_byte_letter(*byte) == letter)
+/// The bytes of the token with this name, as the decoder of bytes reads it: one with other letters is the name of an added token.
+pub(super) fn read_name(name: &str) -> Vec<u8> {
+    let bytes: Option<Vec<u8>> = name.chars().map(|letter| LETTER_BYTES.get(&letter).copied()).collect();
+    bytes.unwrap_or_else(|| name.as_bytes().to_vec())
 }
+
+/// The byte that each printable letter stands for, as [`find_byte_letter`] has it.
+static LETTER_BYTES: LazyLock<HashMap<char, u8>> =
+    LazyLock::new(|| (0..=u8::MAX).map(|byte| (find_byte_letter(byte), byte)).collect());
 
 #[cfg(test)]
 mod tests {

@@ -210,23 +210,7 @@ mod tests {
     use crate::rng::{RandomPurpose, derive_stream};
 
     fn filter(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> LogitFilter {
-        let kind = SamplerKind::Autoregressive;
-        let order = FilterOrder::TopKFirst;
-        let cache = fmflow_engine::pipeline::config::SamplerCache::None;
-        let (block, repetition_penalty, constraint) = (None, 1.0, None);
-        let name = "s".to_owned();
-        let sampler = Sampler {
-            name,
-            kind,
-            temperature,
-            top_k,
-            top_p,
-            order,
-            block,
-            repetition_penalty,
-            cache,
-            constraint,
-        };
+        let sampler = Sampler { temperature, top_k, top_p, ..Sampler::new("s", SamplerKind::Autoregressive) };
         LogitFilter { mask: Some(3), ..LogitFilter::autoregressive(&sampler, 5) }
     }
 

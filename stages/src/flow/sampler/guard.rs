@@ -15,10 +15,10 @@ use std::sync::Arc;
 use fmflow_constrain::{Reach, TokenConstraint};
 
 use super::method::Setting;
-use super::{Canvas, Pick, SamplerRules};
+use super::{Canvas, LogitFilter, Pick, SamplerRules};
 use crate::rng::{RandomPurpose, RandomStream, derive_stream};
 
-/// Most steps of an automaton with which picks of one pass are tried in their order: some tenths of a second.
+/// Most steps of an automaton with which picks of one pass are tried in their order. A choice, not measured.
 const STEPS_OF_A_PASS: usize = 1 << 26;
 
 /// Trials of a pass, however large its automaton and its text.
@@ -117,11 +117,10 @@ impl Guard {
             .reach(tokens, *last)
             .expect("what is written can be completed: nothing else was let through");
         let width = logits.len() / places.len();
-        for (place, row) in places.iter().zip(logits.chunks_exact_mut(width)) {
-            if self.is_open(tokens[*place]) {
-                let allowed = self.constraint.allowed(&reach, *place - self.answer.start);
-                self.constraint.keep(&allowed, row);
-            }
+        let open: Vec<usize> = (0..places.len()).filter(|i| self.is_open(tokens[places[*i]])).collect();
+        let at: Vec<usize> = open.iter().map(|i| places[*i] - self.answer.start).collect();
+        for (i, allowed) in open.iter().zip(self.constraint.allowed(&reach, &at)) {
+            self.constraint.keep(&allowed, &mut logits[i * width..][..width]);
         }
     }
 }
@@ -147,7 +146,7 @@ impl Setting {
         canvas: &mut Canvas,
         (places, picks): (&[usize], &[Pick]),
         order: &[usize],
-        mut again: Option<(usize, &mut [f32])>,
+        again: Option<(usize, &mut [f32])>,
     ) {
         let Some(guard) = &self.guard else {
             return order.iter().for_each(|i| canvas.tokens[places[*i]] = picks[*i].token);
@@ -156,62 +155,81 @@ impl Setting {
             let place = places[*i];
             Write { pick: *i, place, before: canvas.tokens[place], token: picks[*i].token }
         };
-        let mut writes: Vec<Write> = order.iter().map(write).collect();
-        let at = [canvas.number, again.as_ref().map_or(0, |(pass, _)| *pass as u64), 3];
-        let mut random = derive_stream(self.rules.seed, RandomPurpose::Sample, at);
-        let mut trials = guard.trials;
+        let writes: Vec<Write> = order.iter().map(write).collect();
+        let mut redraw = again.map(|(pass, logits)| {
+            let at = [canvas.number, pass as u64, 3];
+            let random = derive_stream(self.rules.seed, RandomPurpose::Sample, at);
+            Redraw { width: logits.len() / places.len(), logits, filter: &self.filter, random }
+        });
+        let left = guard.write_in_order(&mut canvas.tokens, writes, &mut redraw);
+        guard.write_in_one_walk(&mut canvas.tokens, left, &mut redraw);
+    }
+}
+
+/// Draws picks of a pass again.
+struct Redraw<'a> {
+    /// Flat [picks, V].
+    logits: &'a mut [f32],
+    width: usize,
+    filter: &'a LogitFilter,
+    random: RandomStream,
+}
+
+impl Redraw<'_> {
+    /// Another token for a pick, of those that `restrict` leaves in its row of logits.
+    fn draw(&mut self, pick: usize, restrict: impl FnOnce(&mut [f32])) -> u32 {
+        let row = &mut self.logits[pick * self.width..][..self.width];
+        restrict(row);
+        self.filter.pick_token(row, &mut self.random)
+    }
+}
+
+impl Guard {
+    /// Writes picks in their order as long as that takes no more trials than a pass may have. Returns those that are left.
+    fn write_in_order(
+        &self,
+        tokens: &mut [u32],
+        mut writes: Vec<Write>,
+        redraw: &mut Option<Redraw<'_>>,
+    ) -> Vec<Write> {
+        let mut trials = self.trials;
         // Mostly all of them fit together.
         let mut run = writes.len();
         while !writes.is_empty() {
-            let Some(fitting) = guard.count_fitting(&mut canvas.tokens, &writes, run, &mut trials) else {
-                break;
-            };
-            let rest = writes.split_off(fitting);
-            writes = rest;
+            let Some(fitting) = self.count_fitting(tokens, &writes, run, &mut trials) else { break };
             run = 1;
+            writes.drain(..fitting);
             if writes.is_empty() {
-                return;
+                break;
             }
             // The next one does not fit.
             let Write { pick, place, .. } = writes.remove(0);
-            if let Some((_, logits)) = &mut again {
-                let width = logits.len() / places.len();
-                let row = &mut logits[pick * width..][..width];
-                guard.restrict(&canvas.tokens, &[place], row);
-                canvas.tokens[place] = self.filter.pick_token(row, &mut random);
+            if let Some(redraw) = redraw {
+                tokens[place] = redraw.draw(pick, |row| self.restrict(tokens, &[place], row));
             }
         }
-        self.write_in_one_walk(guard, canvas, writes, (places.len(), again, &mut random));
+        writes
     }
 
     /// Writes picks in the order of their places: one walk through the text, whatever excludes what.
-    fn write_in_one_walk(
-        &self,
-        guard: &Guard,
-        canvas: &mut Canvas,
-        mut writes: Vec<Write>,
-        (width_of, mut again, random): (usize, Option<(usize, &mut [f32])>, &mut RandomStream),
-    ) {
+    fn write_in_one_walk(&self, tokens: &mut [u32], mut writes: Vec<Write>, redraw: &mut Option<Redraw<'_>>) {
         writes.sort_unstable_by_key(|write| write.place);
         let Some(last) = writes.last().map(|write| write.place) else { return };
-        let mut reach = guard.reach(&canvas.tokens, last).expect("what is written can be completed");
+        let mut reach = self.reach(tokens, last).expect("what is written can be completed");
         let mut writes = writes.into_iter().peekable();
-        for place in guard.answer.start..=last {
-            let at = place - guard.answer.start;
-            if let Some(write) = writes.next_if(|write| write.place == place) {
-                if guard.constraint.narrow(&mut reach, at, Some(write.token)) {
-                    canvas.tokens[place] = write.token;
+        for (at, token) in tokens[self.answer.start..=last].iter_mut().enumerate() {
+            if let Some(write) = writes.next_if(|write| write.place == self.answer.start + at) {
+                if self.constraint.narrow(&mut reach, at, Some(write.token)) {
+                    *token = write.token;
                     continue;
                 }
-                if let Some((_, logits)) = &mut again {
-                    let width = logits.len() / width_of;
-                    let row = &mut logits[write.pick * width..][..width];
-                    guard.constraint.keep(&guard.constraint.allowed(&reach, at), row);
-                    canvas.tokens[place] = self.filter.pick_token(row, random);
+                if let Some(redraw) = redraw {
+                    let allowed = self.constraint.allowed(&reach, &[at]);
+                    *token = redraw.draw(write.pick, |row| self.constraint.keep(&allowed[0], row));
                 }
             }
-            let token = Some(canvas.tokens[place]).filter(|token| !guard.is_open(*token));
-            let fits = guard.constraint.narrow(&mut reach, at, token);
+            let known = Some(*token).filter(|token| !self.is_open(*token));
+            let fits = self.constraint.narrow(&mut reach, at, known);
             assert!(fits, "what is allowed can be completed");
         }
     }
@@ -223,9 +241,9 @@ mod tests {
 
     use fmflow_constrain::{Constraint, ConstraintSource};
     use fmflow_engine::pipeline::config::train::Scheduler;
-    use fmflow_engine::pipeline::config::{Certainty, FilterOrder, Sampler, SamplerCache, SamplerKind};
+    use fmflow_engine::pipeline::config::{Certainty, Sampler, SamplerKind};
 
-    use super::super::{Ask, LogitFilter, Nobody, Posterior, SharedSampler, Writing, write_all};
+    use super::super::{Ask, Nobody, Posterior, SharedSampler, Writing, write_all};
     use super::*;
     use crate::flow::kernel::EulerKernel;
 
@@ -253,18 +271,7 @@ mod tests {
     }
 
     fn sampler(kind: SamplerKind) -> Sampler {
-        Sampler {
-            name: "test".into(),
-            kind,
-            temperature: 1.0,
-            top_k: None,
-            top_p: None,
-            order: FilterOrder::TopKFirst,
-            block: None,
-            repetition_penalty: 1.0,
-            cache: SamplerCache::None,
-            constraint: None,
-        }
+        Sampler::new("test", kind)
     }
 
     fn rules(seed: u64) -> SamplerRules {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use fmflow_engine::pipeline::config::{Certainty, FilterOrder, RemaskSettings, SamplerCache, SamplerKind};
+use fmflow_engine::pipeline::config::{Certainty, RemaskSettings, SamplerKind};
 
 use super::*;
 
@@ -32,18 +32,7 @@ impl<F: FnMut(&[Ask<'_>])> Posterior for Watch<F> {
 }
 
 fn sampler(kind: SamplerKind, temperature: f64) -> Sampler {
-    Sampler {
-        name: "test".into(),
-        kind,
-        temperature,
-        top_k: None,
-        top_p: None,
-        order: FilterOrder::TopKFirst,
-        block: None,
-        repetition_penalty: 1.0,
-        constraint: None,
-        cache: SamplerCache::None,
-    }
+    Sampler { temperature, ..Sampler::new("test", kind) }
 }
 
 fn confidence(passes: usize) -> SamplerKind {

@@ -208,14 +208,22 @@ fn refuse_sampler(model: &Model, sampler: &Sampler, mask_share: f64) -> Result<(
         let fix = format!("write `block={own}` or a divisor of it, or leave `block=` out");
         return Err(input_failure(what, fix));
     }
-    let cached = sampler.cache == SamplerCache::Exact;
-    if cached && model.attention() == Attention::Bidirectional {
+    refuse_cache(model, sampler)
+}
+
+/// Refuses an exact cache for a checkpoint with which nothing stays exact.
+fn refuse_cache(model: &Model, sampler: &Sampler) -> Result<(), Failure> {
+    if sampler.cache != SamplerCache::Exact {
+        return Ok(());
+    }
+    let name = &sampler.name;
+    if model.attention() == Attention::Bidirectional {
         let what = format!(
             "sampler `{name}` has an exact cache, but with the checkpoint's attention in both directions every token may change the keys and values of all others"
         );
         return Err(input_failure(what, "write `cache=\"none\"`, or train with `attention \"block\"`"));
     }
-    if cached && model.backbone.time_conditioning() != TimeConditioning::None {
+    if model.backbone.time_conditioning() != TimeConditioning::None {
         let what = format!(
             "sampler `{name}` has an exact cache, but the checkpoint is conditioned on the time, so that keys and values change in every pass"
         );

@@ -62,6 +62,28 @@ fn describe_left(job: &Job<'_>) -> Vec<String> {
     left.into_iter().collect()
 }
 
+/// Writes the weights, an adapter merged into them. Returns the number of files.
+fn copy_weights(
+    checkpoint: &CheckpointReader,
+    source: &Path,
+    writer: &mut ArtifactWriter,
+) -> Result<usize, Failure> {
+    if checkpoint.is_adapted() {
+        checkpoint.check_base().map_err(|e| weights_failure(source, &e))?;
+        write_merged(checkpoint, source, writer)?;
+        return Ok(1);
+    }
+    for (i, name) in checkpoint.file_names().enumerate() {
+        let mut to = writer.file(name)?;
+        checkpoint.copy_checked(i, &mut to).map_err(|error| match error {
+            FileCopyError::Read(refused) => weights_failure(source, &refused),
+            FileCopyError::Write(error) => Failure::from(error),
+        })?;
+        to.finish()?;
+    }
+    Ok(checkpoint.file_names().count())
+}
+
 fn copy_checkpoint(job: &Job<'_>, source: &Path, left: Vec<String>) -> Result<Summary, Failure> {
     let checkpoint = CheckpointReader::open(source).map_err(|e| weights_failure(source, &e))?;
     let text = ModelTokenizer::open(source, checkpoint.config.vocab_size)?;
@@ -76,26 +98,12 @@ fn copy_checkpoint(job: &Job<'_>, source: &Path, left: Vec<String>) -> Result<Su
     let told = describe_unread(source);
     let mut writer = job.slot.artifact()?;
     copy_file(source, "config.json", &mut writer)?;
-    let names: Vec<&str> = checkpoint.file_names().collect();
-    if checkpoint.is_adapted() {
-        checkpoint.check_base().map_err(|e| weights_failure(source, &e))?;
-        write_merged(&checkpoint, source, &mut writer)?;
-    }
-    for (i, name) in names.iter().enumerate().filter(|_| !checkpoint.is_adapted()) {
-        let mut to = writer.file(name)?;
-        checkpoint.copy_checked(i, &mut to).map_err(|error| match error {
-            FileCopyError::Read(refused) => weights_failure(source, &refused),
-            FileCopyError::Write(error) => Failure::from(error),
-        })?;
-        to.finish()?;
-    }
+    let weights = copy_weights(&checkpoint, source, &mut writer)?;
     let beside = [GENERATION, INDEX, PROVENANCE, ORIGINS, SIDECAR, CERTIFICATE];
-    let present = beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists());
-    let mut files = 1 + checkpoint.file_names().count();
-    for name in present {
-        copy_file(source, name, &mut writer)?;
-        files += 1;
-    }
+    let present: Vec<&&str> =
+        beside.iter().chain(&TOKENIZER_FILES).filter(|name| source.join(name).exists()).collect();
+    present.iter().try_for_each(|name| copy_file(source, name, &mut writer))?;
+    let files = 1 + weights + present.len();
     told.iter().for_each(|line| job.report.note(line));
     let parameters = checkpoint.parameters();
     let summary = describe_parameters(

@@ -134,6 +134,14 @@ impl Model {
         let mut file = writer.file(SINGLE)?;
         weights::save_backbone(&mut file, &self.backbone)?;
         file.finish()?;
+        self.write_companions(writer)
+    }
+
+    /// Writes what a checkpoint folder has beside the weights.
+    ///
+    /// # Errors
+    /// Any error of the store.
+    pub(crate) fn write_companions(&self, writer: &mut ArtifactWriter) -> Result<(), Failure> {
         let Self { contract, text, generation, certificate, origins, .. } = self;
         let (generation, certificate) = (generation.as_deref(), certificate.as_deref());
         let text = text.as_ref().map_or(&[][..], |text| &text.files);

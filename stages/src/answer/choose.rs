@@ -61,13 +61,7 @@ pub(crate) fn choose_length(
     sampler: &Sampler,
     (seed, threads): (u64, usize),
 ) -> Result<ChosenLength, Failure> {
-    if sampler.constraint.is_some() {
-        let what = format!(
-            "the constraint of sampler `{}` is kept for one length of a gap, not for a range",
-            sampler.name
-        );
-        return Err(input_failure(what, "ask for one length"));
-    }
+    refuse_constrained_range(sampler)?;
     let lengths: Vec<usize> = lengths.collect();
     let (mut best, mut passes, mut number) = (None::<ChosenLength>, 0, first);
     // In parts, so that memory does not grow with the range.
@@ -91,4 +85,14 @@ pub(crate) fn choose_length(
     let mut best = best.expect("a range has at least one length");
     best.completion.passes = passes;
     Ok(best)
+}
+
+/// Refuses a range of lengths for a gap if the sampler has a constraint.
+pub(super) fn refuse_constrained_range(sampler: &Sampler) -> Result<(), Failure> {
+    if sampler.constraint.is_none() {
+        return Ok(());
+    }
+    let name = &sampler.name;
+    let what = format!("the constraint of sampler `{name}` is kept for one length of a gap, not for a range");
+    Err(input_failure(what, "ask for one length"))
 }

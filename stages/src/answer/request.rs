@@ -4,6 +4,7 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{Prompt, PromptKind, SamplerKind};
 use fmflow_engine::pipeline::contract::ModelKind;
 
+use super::choose::refuse_constrained_range;
 use crate::completion::{CompletionRequest, GivenTokens};
 use crate::data::chat;
 use crate::failure::{input_failure, stage_failure};
@@ -48,12 +49,8 @@ pub(super) fn fit_request(
             "add `new-tokens=`",
         )
     })?;
-    if prompt.shortest.is_some() && prompt.sampler.constraint.is_some() {
-        let what = format!(
-            "the constraint of sampler `{}` is kept for one length of a gap, not for a range",
-            prompt.sampler.name
-        );
-        return Err(input_failure(what, "ask for one length"));
+    if prompt.shortest.is_some() {
+        refuse_constrained_range(&prompt.sampler)?;
     }
     let (length, given) = place_given(model, prompt, length)?;
     let (all, context) =

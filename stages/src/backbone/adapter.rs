@@ -28,7 +28,7 @@ fn is_factor(name: &str) -> bool {
 
 /// Whether an adapter with these settings trains the parameter called `name`.
 fn is_trained(adapter: Option<&AdapterSettings>, name: &str) -> bool {
-    adapter.is_none_or(|adapter| is_factor(name) || adapter.norms && name.contains("norm"))
+    adapter.is_none_or(|adapter| is_factor(name) || adapter.trains_norm(name))
 }
 
 impl Backbone {

@@ -24,7 +24,7 @@ use crate::data::packing::Row;
 use crate::failure::{input_failure, stage_failure};
 use crate::flow::path::{Corruptor, SourceTokens};
 use crate::job::count_threads;
-use crate::model::{Companions, Model};
+use crate::model::Model;
 use crate::weights::AdapterFacts;
 use crate::window::WindowRows;
 use fmflow_engine::pipeline::origins::Origins;
@@ -198,15 +198,21 @@ impl<'a> TrainingSetup<'a> {
     /// The model to publish: the weights of `state`, or their average, with its adapter merged into them, with the parent's tokenizer,
     /// certificate and updated contract. It computes in f32, as in every stage that opens it, so that a probe says what `generate` will.
     pub(crate) fn artifact(&self, state: &TrainingState) -> Result<Model, Failure> {
+        let backbone = state.published_model()?.merged().map_err(stage_failure)?;
+        Ok(self.wrap(backbone.computing_in(Precision::F32), state))
+    }
+
+    /// The model that has these weights, with everything that is published beside them.
+    fn wrap(&self, backbone: Backbone, state: &TrainingState) -> Model {
         let Parent { text, generation, certificate, .. } = &self.parent;
-        Ok(Model {
-            backbone: state.published_model()?.merged().map_err(stage_failure)?.computing_in(Precision::F32),
+        Model {
+            backbone,
             contract: self.publish_contract(state),
             text: text.clone(),
             generation: generation.clone(),
             certificate: certificate.clone(),
             origins: self.origins.clone().after(&self.parent.origins),
-        })
+        }
     }
 
     /// Writes the model to publish. If an adapter is trained, that is the adapter beside the weights of its base, which are stored
@@ -217,24 +223,12 @@ impl<'a> TrainingSetup<'a> {
         writer: &mut ArtifactWriter,
     ) -> Result<(), Failure> {
         let Some(facts) = &self.adapter else { return self.artifact(state)?.write(writer) };
+        let adapted = self.wrap(state.published_model()?, state);
         match self.parent.share_weights(writer)? {
-            true => self.write_companions(state, writer)?,
+            true => adapted.write_companions(writer)?,
             false => self.artifact(state)?.write(writer)?,
         }
-        facts.write(writer, &state.published_model()?)
-    }
-
-    /// Writes what a model has beside its weights.
-    fn write_companions(&self, state: &TrainingState, writer: &mut ArtifactWriter) -> Result<(), Failure> {
-        let Parent { text, generation, certificate, origins, .. } = &self.parent;
-        Companions {
-            contract: &self.publish_contract(state),
-            text: text.as_ref().map_or(&[], |text| &text.files),
-            generation: generation.as_deref(),
-            certificate: certificate.as_deref(),
-            origins: &self.origins.clone().after(origins),
-        }
-        .write(writer, state.model.config())
+        facts.write(writer, &adapted.backbone)
     }
 
     /// The contract of what is published.

@@ -139,7 +139,7 @@ pub(super) fn read_changes(
     for (name, shape) in layout {
         if settings.adapts(name) {
             changes.insert(name.clone(), take_change(&mut tensors, &settings, (name, shape))?);
-        } else if settings.norms && name.contains("norm") {
+        } else if settings.trains_norm(name) {
             let own = take_tensor(&mut tensors, name, shape)?;
             changes.insert(name.clone(), TensorChange::Replaced(own));
         }

@@ -40,6 +40,12 @@ impl AdapterSettings {
         named.map(|(name, _)| (*name).to_owned()).collect()
     }
 
+    /// Whether `name` is the scale of a norm, and such scales are trained.
+    #[must_use]
+    pub fn trains_norm(&self, name: &str) -> bool {
+        self.norms && name.contains("norm")
+    }
+
     /// The factor of a change.
     #[must_use]
     pub fn scale(&self) -> f64 {

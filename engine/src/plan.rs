@@ -12,6 +12,7 @@ pub(crate) mod planned;
 pub(crate) mod reasons;
 pub(crate) mod refusals;
 pub(crate) mod select;
+mod setting_causes;
 pub(crate) mod source_digests;
 pub mod text;
 mod unused;

@@ -13,6 +13,7 @@ pub(crate) mod place;
 pub(crate) mod read;
 pub mod render;
 pub(crate) mod scan;
+pub(crate) mod shell;
 pub mod suggest;
 pub(crate) mod table;
 pub mod unpack;

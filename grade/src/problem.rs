@@ -80,22 +80,34 @@ pub(crate) enum Check {
     Texts(Vec<String>),
 }
 
-/// Names of the benchmarks whose layout is known, and of the kinds of own ones to which answers are written.
-pub const NAMES: [&str; 13] = [
-    "humaneval",
-    "humaneval+",
-    "mbpp",
-    "mbpp+",
-    "gsm8k",
-    "humaneval-infilling",
-    "humaneval-single-line",
-    "humaneval-multi-line",
-    "humaneval-random-span",
-    "humaneval-random-span-light",
-    "code",
-    "exact",
-    "infill",
+/// The layouts of benchmarks by their names, and of kinds of own ones. The last one is that to which no answers are written.
+const LAYOUTS: [(&str, Layout); 14] = [
+    ("humaneval", Layout::HumanEval),
+    ("humaneval+", Layout::HumanEval),
+    ("mbpp", Layout::Mbpp),
+    ("mbpp+", Layout::Mbpp),
+    ("gsm8k", Layout::Gsm8k),
+    ("humaneval-infilling", Layout::Infilling),
+    ("humaneval-single-line", Layout::Infilling),
+    ("humaneval-multi-line", Layout::Infilling),
+    ("humaneval-random-span", Layout::Infilling),
+    ("humaneval-random-span-light", Layout::Infilling),
+    ("code", Layout::Code),
+    ("exact", Layout::Exact),
+    ("infill", Layout::Infilling),
+    ("choice", Layout::Choice),
 ];
+
+/// Names of the benchmarks whose layout is known, and of the kinds of own ones to which answers are written.
+pub const NAMES: [&str; LAYOUTS.len() - 1] = {
+    let mut names = [""; LAYOUTS.len() - 1];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = LAYOUTS[at].0;
+        at += 1;
+    }
+    names
+};
 
 /// The fields of HumanEval-Infilling.
 const INFILLING_FIELDS: [&str; 6] =
@@ -123,21 +135,7 @@ impl Layout {
     /// The layout of a benchmark by its name, or of a kind of own ones.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
-        match name {
-            "humaneval" | "humaneval+" => Some(Self::HumanEval),
-            "mbpp" | "mbpp+" => Some(Self::Mbpp),
-            "gsm8k" => Some(Self::Gsm8k),
-            "humaneval-infilling"
-            | "humaneval-single-line"
-            | "humaneval-multi-line"
-            | "humaneval-random-span"
-            | "humaneval-random-span-light"
-            | "infill" => Some(Self::Infilling),
-            "code" => Some(Self::Code),
-            "exact" => Some(Self::Exact),
-            "choice" => Some(Self::Choice),
-            _ => None,
-        }
+        LAYOUTS.iter().find(|(known, _)| *known == name).map(|(_, layout)| *layout)
     }
 
     /// Whether answers are programs, so that grading needs an interpreter.

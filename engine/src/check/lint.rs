@@ -44,7 +44,7 @@ use crate::check::options::CheckOptions;
 use crate::language::names::Declarations;
 use crate::language::record::Record;
 use crate::pipeline::Pipeline;
-use crate::pipeline::config::{EvaluateConfig, StageConfig};
+use crate::pipeline::config::{EvaluateConfig, StageConfig, TrainConfig};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::{Stage, Stages};
 use crate::text::diagnostic::{Code, Diagnostic, Severity, Sink};
@@ -66,20 +66,7 @@ pub(crate) fn lint_pipeline(
     conversations::lint_conversations(&folders, lineages, sink);
     for stage in stages {
         match &stage.config {
-            StageConfig::Train(config) => {
-                training::lint_training(lineages, stage, config, sink);
-                optimizer::lint_optimizer(lineages, stage, config, sink);
-                flow_objective::lint_flow_objective(stage, config, sink);
-                strides::lint_strides(lineages, stage, config, sink);
-                adapter::lint_adapter(lineages, stage, config, sink);
-                teacher::lint_teacher(lineages, stage, config, sink);
-                branch::lint_branch(lineages, stage, config, sink);
-                watching::lint_watching(stage, config, sink);
-                probes::lint_probe(world, lineages, (stage, config), sink);
-                benchmarks::lint_probed_files(stage, config, sink);
-                capacity::check_probe_lengths(lineages, stage, config, sink);
-                rows::check_cut_conversations(lineages, stage, sink);
-            }
+            StageConfig::Train(config) => lint_train_stage(world, lineages, (stage, config), sink),
             StageConfig::Convert(config) => {
                 checkpoint_use::lint_conversion(lineages, stage, config, sink);
                 vocabulary::lint_mask_token(lineages, &folders, stage, config, sink);
@@ -104,6 +91,26 @@ pub(crate) fn lint_pipeline(
         }
     }
     declarations::lint_declarations(world, options, refusals, sink);
+}
+
+fn lint_train_stage(
+    world: &Declarations,
+    lineages: &Lineages<'_>,
+    (stage, config): (&Stage, &TrainConfig),
+    sink: &mut Sink,
+) {
+    training::lint_training(lineages, stage, config, sink);
+    optimizer::lint_optimizer(lineages, stage, config, sink);
+    flow_objective::lint_flow_objective(stage, config, sink);
+    strides::lint_strides(lineages, stage, config, sink);
+    adapter::lint_adapter(lineages, stage, config, sink);
+    teacher::lint_teacher(lineages, stage, config, sink);
+    branch::lint_branch(lineages, stage, config, sink);
+    watching::lint_watching(stage, config, sink);
+    probes::lint_probe(world, lineages, (stage, config), sink);
+    benchmarks::lint_probed_files(stage, config, sink);
+    capacity::check_probe_lengths(lineages, stage, config, sink);
+    rows::check_cut_conversations(lineages, stage, sink);
 }
 
 fn lint_evaluation(lineages: &Lineages<'_>, stage: &Stage, config: &EvaluateConfig, sink: &mut Sink) {

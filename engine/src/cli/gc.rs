@@ -179,8 +179,8 @@ fn read_artifact_name(text: &str) -> &str {
 
 fn report_survey(found: &Survey, arguments: &GcArguments, context: &CommandContext<'_>) -> Result<()> {
     let (kept, going): (Vec<_>, Vec<_>) = found.items.iter().partition(|item| !item.users.is_empty());
-    let kept_bytes = garbage::sum_bytes(kept.iter().copied(), [].into_iter());
-    let going_bytes = garbage::sum_bytes(going.iter().copied(), kept.iter().copied());
+    let kept_bytes = garbage::sum_bytes(kept.iter().copied());
+    let going_bytes = garbage::sum_freed_bytes(going.iter().copied(), kept.iter().copied());
     if arguments.json {
         return context.output.json(&json!({
             "schema": "fmflow.gc/1",

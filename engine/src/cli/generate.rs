@@ -1,6 +1,6 @@
 //! `fmflow generate`: asks a checkpoint for text.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -83,6 +83,7 @@ struct AskedText {
 }
 
 pub(super) fn run_generate(arguments: &GenerateArguments, context: &CommandContext<'_>) -> Result<()> {
+    arguments.refuse_second_stdin()?;
     let constraint = arguments.constraint()?;
     let task = Task { constraint, ..arguments.task()? };
     let checkpoint = arguments.checkpoint.open(context)?;
@@ -126,6 +127,22 @@ impl GenerateArguments {
         let more = between.iter().zip(others).map(gap).collect();
         let (prefix, suffix) = (prefix.clone().unwrap_or_default(), suffix.clone().unwrap_or_default());
         Ok(Task::new(PromptKind::Infill { prefix, more, suffix }, Some(length)))
+    }
+
+    /// Refuses two files that are stdin: the second one would be empty.
+    fn refuse_second_stdin(&self) -> Result<()> {
+        let AskedText { file, turns, .. } = &self.asked;
+        let files = [("--file", file), ("--turns", turns), ("--json-schema", &self.json_schema)];
+        let is_stdin = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
+        let read: Vec<&str> =
+            files.into_iter().filter(|(_, file)| is_stdin(file)).map(|(flag, _)| flag).collect();
+        match read.as_slice() {
+            [first, second, ..] => Err(Error::usage(
+                format!("`{first} -` and `{second} -` would both read stdin"),
+                "name a file for one of them",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// What the answers have to match.

@@ -1,5 +1,7 @@
 //! The run in progress of a pipeline file, for commands that look at it: they show it as it was started, with its `--set`.
 
+use indexmap::IndexSet;
+
 use super::CommandContext;
 use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use crate::error::Result;
@@ -27,13 +29,12 @@ impl LivePipeline {
         let holders = store.as_ref().map(lock::find_live_holders).transpose()?.unwrap_or_default();
         let file = to_absolute_path(&given.file);
         let live = runs.iter().rev().filter(|run| run.file == file && run.is_in_progress(&holders));
-        let mut settings: Vec<Vec<String>> = live.map(|run| run.settings.clone()).collect();
+        let mut settings: IndexSet<Vec<String>> = live.map(|run| run.settings.clone()).collect();
         let used = match settings.first().filter(|_| given.settings.set.is_empty()) {
             Some(first) => first.clone(),
             None => given.settings.set.clone(),
         };
-        settings.retain(|settings| *settings != used);
-        settings.dedup();
+        settings.shift_remove(&used);
         let source = |set| PipelineArguments { file: given.file.clone(), settings: SettingArguments { set } };
         Ok(Self {
             adopted: used != given.settings.set,

@@ -112,22 +112,7 @@ fn print_metrics(
     arguments: &LogArguments,
     context: &CommandContext<'_>,
 ) -> Result<()> {
-    let (store, planned) = show::find_planned_stage(source, stage, context)?;
-    let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
-    let store = store.ok_or_else(|| show::unfinished_stage(&planned, source, context))?;
-    let read = |folder: &Path| read_metrics(store.vfs(), folder);
-    let found = match read(&store.artifact(name, fingerprint))? {
-        None => read(&store.work(name, fingerprint))?,
-        found => found,
-    };
-    let found = match (found, &planned.state) {
-        (Some(found), _) => found,
-        (None, PlanState::Cached) => {
-            context.output.message(&format!("note: stage `{name}` has no metrics\n"));
-            Metrics::default()
-        }
-        (None, _) => return Err(show::unfinished_stage(&planned, source, context)),
-    };
+    let found = find_metrics(source, stage, context)?;
     if let Some(damage) = found.describe_damage() {
         context.output.message(&format!("note: {damage}\n"));
     }
@@ -146,5 +131,25 @@ fn print_metrics(
         .iter()
         .map(|line| serde_json::from_str(line).expect("a line of metrics was parsed before"))
         .collect();
-    context.output.json(&json!({ "schema": "fmflow.log/1", "stage": name, "metrics": lines }))
+    context.output.json(&json!({ "schema": "fmflow.log/1", "stage": stage, "metrics": lines }))
+}
+
+/// The metrics of a stage, finished or not; none of a finished stage that has none, which a note says.
+fn find_metrics(source: &PipelineArguments, stage: &str, context: &CommandContext<'_>) -> Result<Metrics> {
+    let (store, planned) = show::find_planned_stage(source, stage, context)?;
+    let (name, fingerprint) = (&planned.key.name, &planned.key.fingerprint);
+    let store = store.ok_or_else(|| show::unfinished_stage(&planned, source, context))?;
+    let read = |folder: &Path| read_metrics(store.vfs(), folder);
+    let found = match read(&store.artifact(name, fingerprint))? {
+        None => read(&store.work(name, fingerprint))?,
+        found => found,
+    };
+    match (found, &planned.state) {
+        (Some(found), _) => Ok(found),
+        (None, PlanState::Cached) => {
+            context.output.message(&format!("note: stage `{name}` has no metrics\n"));
+            Ok(Metrics::default())
+        }
+        (None, _) => Err(show::unfinished_stage(&planned, source, context)),
+    }
 }

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::hub::online::{Hub, LockResolution};
 use crate::pipeline::Pipeline;
 use crate::text::diagnostic::{Code, Diagnostic, Severity};
-use crate::text::escape::is_acting;
 use crate::text::render;
+use crate::text::shell::{format_settings, quote_word};
 
 /// Names a pipeline on the command line. Every command that takes a pipeline flattens these arguments.
 #[derive(Clone, Debug, Args)]
@@ -34,8 +34,7 @@ pub(super) struct SettingArguments {
 impl SettingArguments {
     /// The flags as one types them in a shell.
     pub(super) fn format_flags(&self) -> String {
-        let flags: Vec<_> = self.set.iter().map(|setting| format!("--set {}", quote_word(setting))).collect();
-        flags.join(" ")
+        format_settings(&self.set, quote_word)
     }
 }
 
@@ -177,36 +176,12 @@ pub(super) fn quote_path(path: &Path) -> String {
     quote_word(&if text.starts_with('-') { format!("./{text}").into() } else { text })
 }
 
-/// A word in single quotes, unless a shell takes it as it is.
-fn quote_word(word: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-=/:,+%@".contains(letter);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false if word.chars().any(is_acting) => quote_acting_word(word),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
-}
-
-/// A word for the shells that know `$'...'`, with escapes for characters that would act on the terminal.
-fn quote_acting_word(word: &str) -> String {
-    let quote = |letter: char| match letter {
-        '\'' | '\\' => format!("\\{letter}"),
-        _ if is_acting(letter) && letter.is_ascii() => format!("\\x{:02x}", u32::from(letter)),
-        _ if is_acting(letter) => format!("\\u{:04x}", u32::from(letter)),
-        _ => letter.to_string(),
-    };
-    format!("$'{}'", word.chars().map(quote).collect::<String>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_quoted_for_a_shell() {
-        assert_eq!(quote_word("train.sft.steps=20"), "train.sft.steps=20");
-        assert_eq!(quote_word("a.b=it's"), "'a.b=it'\\''s'");
-        assert_eq!(quote_word(""), "''");
+    fn paths_are_quoted_for_a_shell() {
         assert_eq!(quote_path(Path::new("my models/p.kdl")), "'my models/p.kdl'");
         assert_eq!(quote_path(Path::new("-p.kdl")), "./-p.kdl");
         assert_eq!(quote_path(Path::new("a\n'\u{202e}.kdl")), r"$'a\x0a\'\u202e.kdl'");

@@ -185,9 +185,11 @@ fn open_file(
     store: Option<&Store>,
     context: &CommandContext<'_>,
 ) -> Result<PipelineArguments> {
+    if !given.settings.set.is_empty() {
+        return Ok(given);
+    }
     let runs = store.map(Store::readable_runs).transpose()?.unwrap_or_default();
-    let run = runs.into_iter().find(|run| Some(run.number) == followed);
-    match run.filter(|_| given.settings.set.is_empty()) {
+    match runs.into_iter().find(|run| Some(run.number) == followed) {
         Some(run) => Ok(PipelineArguments { settings: SettingArguments { set: run.settings }, ..given }),
         None => Ok(LivePipeline::find(&given, context)?.source),
     }

@@ -22,7 +22,7 @@ use super::store_place::{tell_finished_elsewhere, tell_store};
 use super::{CommandContext, plan, signals};
 use crate::cli::terminal::Terminal;
 use crate::error::{Error, Result};
-use crate::plan::Selection;
+use crate::plan::{Plan, Selection};
 use crate::run::{RunOptions, Runner, refuse_changes, refuse_unsupported, run_missing_stages};
 use crate::store::{Store, StoreLock};
 use crate::text::escape::show_path;
@@ -184,12 +184,7 @@ fn execute_pipeline(
     }
     let interrupt = install_interrupt(context)?;
     let store = context.create_store().map_err(unwritable_store)?;
-    // Results that are discarded may be read by other runs.
-    let lock = match selection.from {
-        Some(_) => store.lock(),
-        None => store.lock_shared(),
-    };
-    let lock = tell_note(keep_unwritable(lock)?, context);
+    let lock = lock_store(&store, &selection, context)?;
     let (digests, mut plan, listing) = plan::make_plan_with_listing(&pipeline, Some(&store))?;
     plan.find_unused_work(&pipeline, &store, &listing)?;
     plan.select(&pipeline, &selection)?;
@@ -199,10 +194,7 @@ fn execute_pipeline(
         tell_finished_elsewhere(&plan, &source.file, context);
     }
     let lock = match lock {
-        Err(error) if work > 0 => {
-            let message = format!("{work} of {} stages have to run, but {error}", plan.wanted().count());
-            return Err(Error::usage(message, WRITABLE));
-        }
+        Err(error) if work > 0 => return Err(unwritable_work(&plan, work, &error)),
         other => other.ok(),
     };
     let gate = find_gate(&pipeline, &plan, source, how, context)?;
@@ -233,6 +225,25 @@ fn install_interrupt(context: &CommandContext<'_>) -> Result<Arc<AtomicBool>> {
     let interrupt = signals::install_interrupt_flag()?;
     signals::watch_library_calls(interrupt.clone(), context.output);
     Ok(interrupt)
+}
+
+/// Locks the store for a run; the inner error is that it cannot be written.
+fn lock_store(
+    store: &Store,
+    selection: &Selection,
+    context: &CommandContext<'_>,
+) -> Result<Result<StoreLock>> {
+    // Results that are discarded may be read by other runs.
+    let lock = match selection.from {
+        Some(_) => store.lock(),
+        None => store.lock_shared(),
+    };
+    Ok(tell_note(keep_unwritable(lock)?, context))
+}
+
+fn unwritable_work(plan: &Plan, work: usize, error: &Error) -> Error {
+    let message = format!("{work} of {} stages have to run, but {error}", plan.wanted().count());
+    Error::usage(message, WRITABLE)
 }
 
 /// Says what there is to say of a lock.

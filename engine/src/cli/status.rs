@@ -22,12 +22,9 @@ use crate::run;
 use crate::store::journal::PastRun;
 use crate::store::lock::LockHolder;
 use crate::store::{Store, StoreListing, lock, metrics, summary};
-use crate::text::display::{cut_text, find_room, list_kept_updates, render_table};
+use crate::text::display::{list_kept_updates, render_table};
 use crate::text::read::display_path;
 use history::PipelineRuns;
-
-/// The column of results.
-const RESULT: usize = 2;
 
 /// Time between two looks at the store.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -127,14 +124,8 @@ fn read_status(pipeline: &Pipeline, context: &CommandContext<'_>) -> Result<Pipe
 impl PipelineStatus {
     fn text(&self, live: &LivePipeline, context: &CommandContext<'_>) -> String {
         let head = ["stage", "state", "result", "artifact"];
-        let mut rows: Vec<Vec<String>> = self.rows.iter().map(StatusRow::cells).collect();
-        let room = find_room(&head, &rows, RESULT, context.output.stdout_columns());
-        for (cells, _) in rows.iter_mut().zip(&self.rows).filter(|(_, row)| row.failed) {
-            cells[RESULT] = cut_text(&cells[RESULT], room);
-        }
-        let mut text = render_table(&head, rows);
+        let mut text = render_table(&head, self.rows.iter().map(StatusRow::cells).collect());
         text += "\n";
-        self.rows.iter().filter_map(StatusRow::describe_failure).for_each(|line| text += &line);
         self.rows.iter().filter_map(StatusRow::describe_permanent).for_each(|line| text += &line);
         for holder in &self.running {
             let _ = writeln!(text, "a run is in progress: {}", holder.words);
@@ -186,9 +177,7 @@ struct StatusRow {
     step: Option<u64>,
     result: String,
     artifact: Option<PathBuf>,
-    /// Whether it failed; `result` is the reason then.
-    failed: bool,
-    /// Whether that would happen again with the same settings.
+    /// Whether it failed, and would fail again with the same settings.
     diverged: bool,
     /// Updates after which there are permanent checkpoints, and the folder of them.
     permanent: Option<(Vec<u64>, PathBuf)>,
@@ -219,8 +208,8 @@ impl StatusRow {
             (PlanState::Cached, Some(Err(error))) => error.to_string(),
             _ => planned.reasons.first().cloned().unwrap_or_default(),
         };
-        let (stage, failed, diverged) = (planned.key.name.clone(), false, false);
-        Self { stage, state, step, result, artifact, failed, diverged, permanent: None }
+        let stage = planned.key.name.clone();
+        Self { stage, state, step, result, artifact, diverged: false, permanent: None }
     }
 
     /// The row of rows with a window, with what is in it.
@@ -249,12 +238,7 @@ impl StatusRow {
         let reason = first.strip_prefix(&format!("stage `{}`: ", self.stage)).unwrap_or(first);
         let result = format!("failed: {reason}");
         let diverged = run.code == Some(FailureKind::Diverged.exit_code()) && run.failures.len() == 1;
-        Self { result, failed: true, diverged, ..self }
-    }
-
-    /// The whole first line of the reason, of which the table has what fits.
-    fn describe_failure(&self) -> Option<String> {
-        self.failed.then(|| format!("`{}` {}\n", self.stage, self.result))
+        Self { result, diverged, ..self }
     }
 
     /// The row of a stage that the run in progress works on, with the update and loss of its last metrics. Metrics count updates

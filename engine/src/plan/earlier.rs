@@ -8,22 +8,20 @@ use std::path::PathBuf;
 use crate::error::Result;
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
-use crate::pipeline::fingerprint::{Fingerprint, IngredientKind, LedgerChange};
+use crate::pipeline::fingerprint::{Fingerprint, IngredientKind, Ledger};
 use crate::plan::planned::{Plan, PlanState, PlannedStage};
-use crate::plan::reasons::{explain_changes_with_places, find_upstream_stage};
+use crate::plan::reasons::explain_changes_with_places;
+use crate::plan::setting_causes::SettingComparison;
 use crate::plan::unused::{LARGE_LOSS, UnusedWork};
-use crate::store::journal::{PastRun, RunRecord};
+use crate::store::journal::PastRun;
 use crate::store::listing::StoredFolder;
 use crate::store::metrics::{list_update_seconds, read_metrics};
-use crate::store::{Manifest, Store, StoreListing};
+use crate::store::{Store, StoreListing};
 use crate::text::file_head::is_present;
-use crate::text::place::Origin;
-
-/// How the place of a value is recorded that `--set` gave.
-const SET: &str = "--set ";
 
 impl Plan {
-    /// Finds what trainings did before that a run of this plan would not use, and says so in the reasons.
+    /// Finds what trainings did before that a run of this plan would not use. A stage that starts over for another reason than it seemed
+    /// gets new `reasons`, and no `extension`.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -80,7 +78,12 @@ struct Found {
 
 /// A training in the store.
 struct Earlier<'a> {
-    manifest: &'a Manifest,
+    fingerprint: &'a Fingerprint,
+    ledger: &'a Ledger,
+    /// Name of its stage.
+    stage: &'a str,
+    created: &'a str,
+    /// The folder that has its metrics, if any are left.
     folder: PathBuf,
     finished: bool,
     /// Updates that it did, as far as its checkpoints and its artifact say.
@@ -107,15 +110,15 @@ impl Search<'_> {
         let starts = planned.state == PlanState::Run && !begun && !self.is_twin(planned);
         let last = if starts && !goes_on { self.find_last_training(planned) } else { None };
         match (last, extends) {
-            (Some(last), extension)
-                if extension.is_none_or(|old| old.fingerprint != last.manifest.fingerprint) =>
-            {
+            (Some(last), extension) if extension.is_none_or(|old| old.fingerprint != *last.fingerprint) => {
                 let work = self.judge(planned, &last, 0)?;
                 Ok(work.map(|work| Found { work, restarts: true }))
             }
             (_, Some(extension)) => {
                 let first = extension.from.as_ref().map_or(0, |(_, step)| *step);
-                let Some(earlier) = self.find_training(&extension.fingerprint) else { return Ok(None) };
+                let earlier = self.find_training(&extension.fingerprint);
+                let earlier = earlier.or_else(|| self.find_checkpoints(&extension.fingerprint));
+                let Some(earlier) = earlier else { return Ok(None) };
                 let work = self.judge(planned, &Earlier { done: extension.done, ..earlier }, first)?;
                 Ok(work.map(|work| Found { work, restarts: false }))
             }
@@ -140,13 +143,36 @@ impl Search<'_> {
         let value = |what: IngredientKind, name: &str| manifest.ledger.value(what, name);
         let steps = value(IngredientKind::Field, "steps")
             .filter(|_| value(IngredientKind::Kind, "") == Some("train"))?;
-        let kept = self.listing.permanent(&manifest.fingerprint).last().copied();
-        let done = if finished { steps.parse().ok()? } else { folder.step.max(kept).unwrap_or(0) };
-        Some(Earlier { manifest, folder: folder.path.clone(), finished, done })
+        let steps = if finished { Some(steps.parse().ok()?) } else { None };
+        Some(Earlier {
+            fingerprint: &manifest.fingerprint,
+            ledger: &manifest.ledger,
+            stage: &manifest.stage.name,
+            created: &manifest.created,
+            folder: folder.path.clone(),
+            finished,
+            done: self.listing.count_updates(folder, &manifest.fingerprint, steps),
+        })
     }
 
     fn find_training(&self, fingerprint: &Fingerprint) -> Option<Earlier<'_>> {
-        self.trainings().find(|earlier| earlier.manifest.fingerprint == *fingerprint)
+        self.trainings().find(|earlier| *earlier.fingerprint == *fingerprint)
+    }
+
+    /// A training of which only permanent checkpoints are left.
+    fn find_checkpoints(&self, fingerprint: &Fingerprint) -> Option<Earlier<'_>> {
+        self.listing.permanent.iter().find_map(|kept| {
+            let (own, ledger) = kept.key.as_ref().filter(|(own, _)| own == fingerprint)?;
+            Some(Earlier {
+                fingerprint: own,
+                ledger,
+                stage: kept.stage.as_deref().unwrap_or_default(),
+                created: "",
+                folder: kept.path.clone(),
+                finished: false,
+                done: kept.steps.last().copied().unwrap_or(0),
+            })
+        })
     }
 
     /// The last other training of a stage that this file made.
@@ -155,14 +181,13 @@ impl Search<'_> {
             return None;
         }
         let own = |earlier: &Earlier<'_>| {
-            let manifest = earlier.manifest;
-            manifest.stage.name == planned.key.name
-                && manifest.fingerprint != planned.key.fingerprint
-                && self.is_own(&manifest.fingerprint)
+            earlier.stage == planned.key.name
+                && *earlier.fingerprint != planned.key.fingerprint
+                && self.is_own(earlier.fingerprint)
         };
         let rank = |earlier: &Earlier<'_>| {
-            let run = self.find_last_run(&earlier.manifest.fingerprint).map_or(0, |run| run.number);
-            (run, earlier.manifest.created.clone())
+            let run = self.find_last_run(earlier.fingerprint).map_or(0, |run| run.number);
+            (run, earlier.created.to_owned())
         };
         self.trainings().filter(own).max_by_key(rank)
     }
@@ -193,8 +218,8 @@ impl Search<'_> {
             return Ok(None);
         }
         let metrics = read_metrics(self.store.vfs(), &earlier.folder)?.unwrap_or_default();
-        let changes = planned.key.ledger.changes_since(&earlier.manifest.ledger);
-        let settings = self.find_last_run(&earlier.manifest.fingerprint).map(|run| run.settings.clone());
+        let changes = planned.key.ledger.changes_since(earlier.ledger);
+        let settings = self.find_last_run(earlier.fingerprint).map(|run| run.settings.clone());
         Ok(Some(UnusedWork {
             updates,
             seconds: sum_seconds(&metrics.lines, first),
@@ -206,7 +231,7 @@ impl Search<'_> {
     }
 
     fn find_meaning(&self, planned: &PlannedStage, earlier: &Earlier<'_>) -> Result<Meant> {
-        let fingerprint = &earlier.manifest.fingerprint;
+        let fingerprint = earlier.fingerprint;
         if self.store.find_maker(fingerprint)?.is_some() {
             return Ok(Meant::Trial);
         }
@@ -227,59 +252,6 @@ impl Search<'_> {
             false if asked_for && !record.settings.is_empty() => Meant::Other,
             _ => Meant::Unclear,
         })
-    }
-}
-
-/// Whether stages differ from those of a run by settings of a command line alone.
-struct SettingComparison<'a> {
-    pipeline: &'a Pipeline,
-    plan: &'a Plan,
-    record: &'a RunRecord,
-}
-
-/// What made a setting differ.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    /// `--set`.
-    Setting,
-    /// Nobody wrote it: it is a default, or belongs to something that was set.
-    Default,
-    /// Something else, such as an edited file.
-    Other,
-}
-
-impl SettingComparison<'_> {
-    /// Whether every difference is due to a `--set` of now or, if `past` is true, of the run.
-    fn is_by_settings(&self, planned: &PlannedStage, past: bool) -> bool {
-        let Some(old) = self.record.stages.get(&planned.key.name) else { return false };
-        let changes = planned.key.ledger.changes_since(old);
-        let causes: Vec<Cause> =
-            changes.iter().map(|change| self.find_cause(planned, change, past)).collect();
-        causes.contains(&Cause::Setting) && !causes.contains(&Cause::Other)
-    }
-
-    fn find_cause(&self, planned: &PlannedStage, change: &LedgerChange, past: bool) -> Cause {
-        let stage = self.pipeline.stage(planned.id);
-        let was_set = || {
-            let places = self.record.places.get(&planned.key.name);
-            places.and_then(|places| places.get(&change.name)).is_some_and(|place| place.starts_with(SET))
-        };
-        match change.what {
-            IngredientKind::Field => match stage.field_at(&change.name).map(|field| &field.origin) {
-                Some(Origin::Set) => Cause::Setting,
-                _ if past && was_set() => Cause::Setting,
-                None | Some(Origin::Default) => Cause::Default,
-                Some(Origin::Written | Origin::Recipe(_) | Origin::Lock) => Cause::Other,
-            },
-            IngredientKind::Input => match find_upstream_stage(stage, &change.name) {
-                Some(id) if self.is_by_settings(self.plan.planned(id), past) => Cause::Setting,
-                _ => Cause::Other,
-            },
-            IngredientKind::Schema
-            | IngredientKind::Kind
-            | IngredientKind::Revision
-            | IngredientKind::Source => Cause::Other,
-        }
     }
 }
 

@@ -79,8 +79,7 @@ pub(super) fn find_extension(stage: &Stage, key: &StageKey, listing: &StoreListi
         let Some(steps) = find_other_steps(&key.ledger, &manifest.ledger) else { continue };
         let finished = listing.artifacts.iter().any(|artifact| artifact.path == folder.path);
         let work = folder.step.map(|step| (folder.path.join("checkpoints").join(format!("{step:08}")), step));
-        let kept = list_permanent(listing, &manifest.fingerprint).map(|(_, step)| step).max();
-        let done = if finished { steps } else { folder.step.max(kept).unwrap_or(0) };
+        let done = listing.count_updates(folder, &manifest.fingerprint, finished.then_some(steps));
         found.push(Extension {
             from: find_latest(
                 config,

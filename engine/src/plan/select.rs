@@ -90,7 +90,7 @@ impl Plan {
 }
 
 /// A stage and everything that it needs.
-pub(crate) fn find_ancestors(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
+fn find_ancestors(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
     let mut found = IndexSet::new();
     let mut open = vec![id];
     while let Some(id) = open.pop() {
@@ -98,6 +98,13 @@ pub(crate) fn find_ancestors(pipeline: &Pipeline, id: StageId) -> IndexSet<Stage
             open.extend(pipeline.stage(id).inputs.iter().map(|input| input.stage));
         }
     }
+    found
+}
+
+/// Everything that a stage needs, without the stage itself.
+pub(crate) fn find_needed(pipeline: &Pipeline, id: StageId) -> IndexSet<StageId> {
+    let mut found = find_ancestors(pipeline, id);
+    found.shift_remove(&id);
     found
 }
 

@@ -1,6 +1,7 @@
 //! Work of an earlier training that a run would not use.
 
 use crate::text::display::{count_noun, format_duration};
+use crate::text::shell::{format_settings, quote_always};
 
 /// Seconds of work that a run may leave unused without being asked: an hour.
 pub(crate) const LARGE_LOSS: f64 = 3600.0;
@@ -34,8 +35,13 @@ impl UnusedWork {
     /// The line of a run about this work of `stage`.
     #[must_use]
     pub(crate) fn describe_loss(&self, stage: &str) -> String {
-        let (updates, time) = (count_noun(self.updates, "update"), format_duration(self.seconds));
-        format!("`{stage}`: {updates} of work are not used, which took {time}{}", self.describe_settings())
+        let updates = count_noun(self.updates, "update");
+        // Without metrics nobody knows.
+        let time = match self.seconds > 0.0 {
+            true => format!(", which took {}", format_duration(self.seconds)),
+            false => String::new(),
+        };
+        format!("`{stage}`: {updates} of work are not used{time}{}", self.describe_settings())
     }
 
     /// With which settings the work was done, if they are others than now.
@@ -43,10 +49,7 @@ impl UnusedWork {
         match self.settings.as_deref() {
             None => String::new(),
             Some([]) => "; that run had no `--set`".to_owned(),
-            Some(settings) => {
-                let flags: Vec<_> = settings.iter().map(|setting| format!("--set '{setting}'")).collect();
-                format!("; that run had `{}`", flags.join(" "))
-            }
+            Some(settings) => format!("; that run had `{}`", format_settings(settings, quote_always)),
         }
     }
 }

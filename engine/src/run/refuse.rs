@@ -16,6 +16,7 @@ use crate::run::runner::Runner;
 use crate::run::{memory, space};
 use crate::store::Store;
 use crate::store::journal::PastRun;
+use crate::text::shell::{format_settings, quote_always};
 
 /// Refuses stages that use features that do not exist yet, and pipelines whose secrets are not set.
 ///
@@ -146,14 +147,13 @@ pub(crate) fn refuse_changes(pipeline: &Pipeline, store: &Store, work: &[&Planne
     let message =
         format!("the configuration changed since the run of {}:\n{}", last.started, lines.join("\n"));
     let same = last.settings == pipeline.settings;
-    let given: Vec<_> = last.settings.iter().map(|setting| format!(" --set '{setting}'")).collect();
-    let help = match (same, given.is_empty()) {
+    let help = match (same, last.settings.is_empty()) {
         (true, _) => "undo the change to resume, or use `run` to accept it".into(),
         (false, true) => "that run used no `--set`; leave it out to resume, or use `run` to accept it".into(),
         (false, false) => {
             format!(
-                "that run used{}; pass the same settings to resume, or use `run` to accept the change",
-                given.concat()
+                "that run used {}; pass the same settings to resume, or use `run` to accept the change",
+                format_settings(&last.settings, quote_always)
             )
         }
     };

@@ -3,7 +3,7 @@
 use indexmap::{IndexMap, IndexSet};
 
 use crate::error::{Failure, Result};
-use crate::plan::select::find_ancestors;
+use crate::plan::select::find_needed;
 use crate::report::collect::{ReportSubject, collect_report};
 use crate::report::facts::{describe_environment, sum_seconds};
 use crate::report::page::{ReportPage, render_report};
@@ -21,9 +21,8 @@ const PAGE: &str = "report.html";
 /// # Errors
 /// If the store cannot be read or written.
 pub(super) fn run_report(runner: &Runner<'_>, job: &Job<'_>) -> std::result::Result<Summary, Failure> {
-    let ancestors = find_ancestors(runner.pipeline, job.stage.id).into_iter();
-    let about: IndexSet<String> =
-        ancestors.filter(|id| *id != job.stage.id).map(|id| runner.pipeline.stage(id).name.clone()).collect();
+    let needed = find_needed(runner.pipeline, job.stage.id).into_iter();
+    let about: IndexSet<String> = needed.map(|id| runner.pipeline.stage(id).name.clone()).collect();
     let (page, notes) = make_page(runner, about.clone())?;
     notes.iter().for_each(|note| job.report.note(note));
     let counts = [("stages", about.len()), ("checks", page.checks), ("worries", page.worries)];

@@ -15,7 +15,7 @@ use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
 use crate::pipeline::window::{find_window_share, find_windowed_rows};
-use crate::plan::select::find_ancestors;
+use crate::plan::select::find_needed;
 use crate::plan::{PlanState, PlannedStage, source_digests};
 use crate::run::branch::{find_branch_update, verify_branch_point};
 use crate::run::command::run_command;
@@ -242,7 +242,7 @@ fn verify_inputs(
     }
     if stage.config == StageConfig::Report {
         // A page shows what is behind its inputs, too.
-        for behind in find_ancestors(runner.pipeline, stage.id).into_iter().filter(|id| *id != stage.id) {
+        for behind in find_needed(runner.pipeline, stage.id) {
             let planned = runner.plan.planned(behind);
             verified.verify_once(runner.store, &runner.artifact(planned), &planned.key.fingerprint)?;
         }

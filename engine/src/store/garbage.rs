@@ -208,14 +208,22 @@ fn measure(store: &Store, path: &Path) -> Result<ItemSize> {
     Ok(size)
 }
 
-/// Bytes of these items, each file once, whatever its names; without files that one of `others` has, too: those stay if the items go.
+/// Bytes of these items, each file once, whatever its names.
 #[must_use]
-pub(crate) fn sum_bytes<'a>(
+pub(crate) fn sum_bytes<'a>(items: impl Iterator<Item = &'a StoreItem>) -> u64 {
+    sum_unseen_bytes(items, BTreeSet::new())
+}
+
+/// Bytes that are free once these items are gone: as [`sum_bytes`], without the files that one of `staying` has, too.
+#[must_use]
+pub(crate) fn sum_freed_bytes<'a>(
     items: impl Iterator<Item = &'a StoreItem>,
-    others: impl Iterator<Item = &'a StoreItem>,
+    staying: impl Iterator<Item = &'a StoreItem>,
 ) -> u64 {
-    let mut seen: BTreeSet<[i128; 2]> =
-        others.flat_map(|item| &item.size.shared).map(|(id, _)| *id).collect();
+    sum_unseen_bytes(items, staying.flat_map(|item| &item.size.shared).map(|(id, _)| *id).collect())
+}
+
+fn sum_unseen_bytes<'a>(items: impl Iterator<Item = &'a StoreItem>, mut seen: BTreeSet<[i128; 2]>) -> u64 {
     let mut repeated = 0;
     let all = items.map(|item| {
         let again = item.size.shared.iter().filter(|(id, _)| !seen.insert(*id));

@@ -94,6 +94,18 @@ impl StoreListing {
         self.permanent.iter().find(own).map_or(&[], |found| &found.steps)
     }
 
+    /// Updates that a training did, as far as its checkpoints and its artifact say; a finished one did `finished`.
+    #[must_use]
+    pub(crate) fn count_updates(
+        &self,
+        folder: &StoredFolder,
+        fingerprint: &Fingerprint,
+        finished: Option<u64>,
+    ) -> u64 {
+        let saved = folder.step.max(self.permanent(fingerprint).last().copied());
+        finished.or(saved).unwrap_or(0)
+    }
+
     /// The manifest of the newest undamaged folder of a stage of this name, finished or not.
     #[must_use]
     pub(crate) fn newest(&self, name: &str) -> Option<&Manifest> {

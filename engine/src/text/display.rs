@@ -2,27 +2,6 @@
 
 pub(crate) use crate::text::table::render_table;
 
-/// Letters that a cell of one column may have if the table has `columns` letters in a line and its other cells are whole; at least 24.
-#[must_use]
-pub(crate) fn find_room(head: &[&str], rows: &[Vec<String>], at: usize, columns: usize) -> usize {
-    const LEAST: usize = 24;
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([head[column].chars().count()]).max().unwrap_or_default()
-    };
-    let others: usize = (0..head.len()).filter(|column| *column != at).map(|column| width(column) + 2).sum();
-    columns.saturating_sub(others).max(LEAST)
-}
-
-/// A text of at most `most` letters, which says where it was cut.
-#[must_use]
-pub(crate) fn cut_text(text: &str, most: usize) -> String {
-    match text.chars().count() > most {
-        true => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
-        false => text.to_owned(),
-    }
-}
-
 /// A number with three significant digits and a decimal unit: `819K`, `1.72G`.
 #[must_use]
 pub(crate) fn format_count(value: f64) -> String {

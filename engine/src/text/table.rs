@@ -99,10 +99,11 @@ impl Cells {
     /// Widths of the columns that fit, if that is possible: paths become shorter first, then sentences longer.
     fn fit_widths(&self, columns: usize) -> Vec<usize> {
         let (mut widths, least) = (self.natural_widths(), self.least_widths());
-        let has_path = |at: usize| self.rows.iter().filter_map(|row| row.get(at)).any(|cell| is_path(cell));
+        let cells = |at: usize| self.rows.iter().filter_map(move |row| row.get(at));
+        let has_path: Vec<bool> = (0..widths.len()).map(|at| cells(at).any(|cell| is_path(cell))).collect();
         for paths_only in [true, false] {
             while total(&widths) > columns {
-                let shrinks = |at: &usize| widths[*at] > least[*at] && (!paths_only || has_path(*at));
+                let shrinks = |at: &usize| widths[*at] > least[*at] && (!paths_only || has_path[*at]);
                 let Some(widest) = (0..widths.len()).filter(shrinks).max_by_key(|at| widths[*at]) else {
                     break;
                 };
@@ -168,17 +169,18 @@ fn fit_cell(cell: &str, most: usize) -> String {
     if width(cell) <= most {
         return cell.to_owned();
     }
-    let mut lines: Vec<String> = Vec::new();
-    for word in cell.split(' ') {
-        let word =
-            if width(word) > most && is_path(word) { shorten_path(word, most) } else { word.to_owned() };
-        match lines.last_mut() {
-            Some(line) if width(line) + 1 + width(&word) <= most => *line += &format!(" {word}"),
-            _ if word.is_empty() => {}
-            _ => lines.push(word),
-        }
-    }
-    lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
+    let shorten = |word: &str| match width(word) > most && is_path(word) {
+        true => shorten_path(word, most),
+        false => word.to_owned(),
+    };
+    let words: Vec<String> = cell.split(' ').map(shorten).collect();
+    // Lines break at spaces only, as in drawings.
+    let options = textwrap::Options::new(most)
+        .break_words(false)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+    textwrap::wrap(words.join(" ").trim_start(), options).join("\n")
 }
 
 /// A path with its beginning and its end, and as much of what is before its end as there is room for: `.fmflow/…/ar-0123456789ab`. The

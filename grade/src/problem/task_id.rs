@@ -2,8 +2,8 @@
 
 use super::Layout;
 
-/// What stands before the `/` in the names of problems that a built-in benchmark numbers.
-const NUMBERED: [&str; 3] = ["HumanEval", "Mbpp", "gsm8k"];
+/// The layouts of the built-in benchmarks that number their problems.
+const NUMBERED: [Layout; 3] = [Layout::HumanEval, Layout::Mbpp, Layout::Gsm8k];
 
 /// What identifies a problem: its name, of which a built-in benchmark's part and a number's zeros are set apart. Any other name counts as
 /// a whole: `algebra/0` and `anatomy/0` are two problems, and so are `RandomSpanInfilling/HumanEval/0/1` and "1".
@@ -21,7 +21,7 @@ impl TaskId {
     pub fn from_name(name: &str) -> Self {
         let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let built_in = name.split_once('/').and_then(|(benchmark, last)| {
-            let known = NUMBERED.into_iter().find(|known| *known == benchmark)?;
+            let known = NUMBERED.into_iter().filter_map(Layout::numbers).find(|known| *known == benchmark)?;
             number(last).then_some((known, last))
         });
         let (benchmark, last) = match built_in {

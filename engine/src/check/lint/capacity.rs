@@ -2,7 +2,7 @@
 
 use crate::check::lint::checkpoint_folders::find_tokenizer_source;
 use crate::check::lint::context::KnownContext;
-use crate::check::lint::lineage::{Lineages, TrainedCanvas};
+use crate::check::lint::lineage::Lineages;
 use crate::check::lint::sampler_paths::number_requests;
 
 use crate::pipeline::checkpoint_headers::TokenTable;
@@ -107,8 +107,7 @@ pub(super) fn check_probe_lengths(
     });
     let benchmarks = probe.benchmarks.iter().enumerate().filter_map(|(at, benchmark)| {
         let length = benchmark.writing()?.length;
-        let paths = [train::NTH_PROBE_BENCHMARK_LENGTH, train::NTH_PROBE_BENCHMARK_GAP];
-        let (path, word) = find_length_path(length, paths);
+        let (path, word) = find_length_path(length, PROBED_LENGTHS);
         Some((length.most()?, path.nth(at), word))
     });
     for (tokens, path, word) in prompts.chain(benchmarks) {
@@ -121,6 +120,10 @@ pub(super) fn check_probe_lengths(
 /// The settings of the length of answers to a benchmark of an evaluation.
 pub(super) const MEASURED_LENGTHS: [FieldPath; 2] =
     [evaluate::NTH_BENCHMARK_LENGTH, evaluate::NTH_BENCHMARK_GAP];
+
+/// The same settings of a benchmark of a probe.
+pub(super) const PROBED_LENGTHS: [FieldPath; 2] =
+    [train::NTH_PROBE_BENCHMARK_LENGTH, train::NTH_PROBE_BENCHMARK_GAP];
 
 /// Which of the settings of the length of a benchmark's answers is the one of this length, and its name.
 pub(super) fn find_length_path(
@@ -162,10 +165,8 @@ pub(super) fn check_prompt_lengths(
     let Some(context) = KnownContext::find(lineages, from) else { return };
     let mut tokenizer = None;
     for (prompt, number) in config.prompts.iter().zip(number_requests(&config.prompts)) {
-        let answer = match (prompt.new_tokens, lineages.canvas(from)) {
-            (Some(tokens), _) | (None, TrainedCanvas::Known(_, tokens)) => tokens,
-            (None, _) => continue,
-        };
+        let answer = lineages.canvas(from).find_answer_length(prompt.new_tokens);
+        let Some((answer, _)) = answer else { continue };
         let bytes = count_prompt_bytes(prompt);
         if answer.saturating_add(bytes) <= context.tokens {
             continue;

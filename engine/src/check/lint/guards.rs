@@ -34,7 +34,12 @@ pub(super) fn lint_guard(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
 }
 
 /// A finding about a setting that cannot act in so few updates.
-fn never(stage: &Stage, config: &TrainConfig, what: &str, (path, label): (FieldPath, &str)) -> Diagnostic {
+pub(super) fn never(
+    stage: &Stage,
+    config: &TrainConfig,
+    what: &str,
+    (path, label): (FieldPath, &str),
+) -> Diagnostic {
     let message = format!("`{}` ends after {}: {what}", stage.name, count_noun(config.steps, "update"));
     Diagnostic::new(Code::NeverFires, message)
         .at(stage.place(path), label)

@@ -47,6 +47,18 @@ pub(super) enum TrainedCanvas<'a> {
     Unknown,
 }
 
+impl<'a> TrainedCanvas<'a> {
+    /// Tokens of an answer that is `written` tokens long, else as long as the canvas, and then the place of that; `None` if they are not
+    /// known before the run.
+    pub(super) fn find_answer_length(self, written: Option<usize>) -> Option<(usize, Option<&'a Span>)> {
+        match (written, self) {
+            (Some(tokens), _) => Some((tokens, None)),
+            (None, Self::Known(place, tokens)) => Some((tokens, Some(place))),
+            (None, Self::None | Self::Unknown) => None,
+        }
+    }
+}
+
 impl<'a> Lineages<'a> {
     pub(super) fn new(stages: &'a Stages, stored: &'a StoredContracts) -> Self {
         let mut lineages = Self { stages, all: Vec::with_capacity(stages.len()), roots: stages.roots() };

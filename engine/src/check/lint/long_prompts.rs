@@ -4,9 +4,9 @@
 use crate::check::lint::capacity::prompt_over_context;
 use crate::check::lint::checkpoint_folders::find_tokenizer_source;
 use crate::check::lint::context::KnownContext;
-use crate::check::lint::lineage::{Lineages, StoredContracts, TrainedCanvas};
+use crate::check::lint::lineage::{Lineages, StoredContracts};
 use crate::check::lint::sampler_paths::{PromptNumber, number_requests};
-use crate::pipeline::config::{Prompt, PromptKind, StageConfig};
+use crate::pipeline::config::{PromptKind, StageConfig};
 use crate::pipeline::stage::{Stage, StageId, Stages};
 use crate::text::diagnostic::Diagnostic;
 use crate::text::display::count_noun;
@@ -22,6 +22,8 @@ pub(crate) struct UncountedPrompt<'a> {
     number: PromptNumber,
     /// Tokens of the answer, with the gaps of an infill.
     answer: usize,
+    /// Tokens of the model's context.
+    most: usize,
     /// The stage that the weights start from.
     root: StageId,
 }
@@ -44,19 +46,14 @@ pub(crate) fn list_uncounted_prompts(stages: &Stages) -> Vec<UncountedPrompt<'_>
         let Some(tokenizer) = find_tokenizer_source(&lineages, model) else { continue };
         let Some(context) = KnownContext::find(&lineages, model) else { continue };
         for (prompt, number) in prompts.iter().zip(number_requests(prompts)) {
-            let Some(answer) = find_answer_length(prompt, lineages.canvas(model)) else { continue };
-            let (tokenizer, root) = (tokenizer.id, context.root.id);
-            found.push(UncountedPrompt { stage, tokenizer, prompt: &prompt.kind, number, answer, root });
+            let answer = lineages.canvas(model).find_answer_length(prompt.new_tokens);
+            let Some((answer, _)) = answer else { continue };
+            let (tokenizer, prompt) = (tokenizer.id, &prompt.kind);
+            let (most, root) = (context.tokens, context.root.id);
+            found.push(UncountedPrompt { stage, tokenizer, prompt, number, answer, most, root });
         }
     }
     found
-}
-
-fn find_answer_length(prompt: &Prompt, canvas: TrainedCanvas<'_>) -> Option<usize> {
-    match (prompt.new_tokens, canvas) {
-        (Some(tokens), _) | (None, TrainedCanvas::Known(_, tokens)) => Some(tokens),
-        (None, _) => None,
-    }
 }
 
 /// What is wrong with a request whose text takes so many tokens; `None` if it fits with its answer.
@@ -66,12 +63,14 @@ pub(crate) fn judge_prompt(
     prompt: &UncountedPrompt<'_>,
     tokens: usize,
 ) -> Option<Diagnostic> {
+    if tokens.saturating_add(prompt.answer) <= prompt.most {
+        return None;
+    }
     let stored = StoredContracts::default();
     let lineages = Lineages::new(stages, &stored);
     let context = KnownContext::find(&lineages, &stages[prompt.root])?;
     let probes = matches!(prompt.stage.config, StageConfig::Train(_));
     let place = if probes { prompt.number.probed_text_path() } else { prompt.number.text_path() };
     let (stage, takes) = (prompt.stage, count_noun(tokens, "token"));
-    (tokens.saturating_add(prompt.answer) > context.tokens)
-        .then(|| prompt_over_context(stage, (stage.place(place), &takes, prompt.answer), context))
+    Some(prompt_over_context(stage, (stage.place(place), &takes, prompt.answer), context))
 }

@@ -1,7 +1,7 @@
 //! Lints of a probe's samplers. A probe that fails ends nothing, so what would be an error elsewhere is a warning here.
 
-use crate::check::lint::capacity::find_length_path;
-use crate::check::lint::lineage::{Lineages, TrainedCanvas};
+use crate::check::lint::capacity::{PROBED_LENGTHS, find_length_path};
+use crate::check::lint::lineage::Lineages;
 use crate::check::lint::sampler_fit::{SamplerPlaces, check_sampler_fit};
 use crate::check::lint::sampler_paths::number_requests;
 use crate::check::lint::sampling::{PassPlaces, check_sampler_passes, find_trained_block};
@@ -64,11 +64,9 @@ fn list_samplers<'a>(
         field.map_or(&stage.span, |field| &field.span)
     };
     let prompts = probe.prompts.iter().zip(number_requests(&probe.prompts)).map(|(prompt, number)| {
-        let length = match (prompt.new_tokens, lineages.canvas(stage)) {
-            (Some(tokens), _) => Some((tokens, stage.place(number.probed_length_path()))),
-            (None, TrainedCanvas::Known(place, tokens)) => Some((tokens, place)),
-            (None, TrainedCanvas::None | TrainedCanvas::Unknown) => None,
-        };
+        let length = lineages.canvas(stage).find_answer_length(prompt.new_tokens);
+        let written = || stage.place(number.probed_length_path());
+        let length = length.map(|(tokens, place)| (tokens, place.unwrap_or_else(written)));
         ProbedSampler { sampler: &prompt.sampler, place: place(number.probed_sampler_path()), length }
     });
     let matches = probe.exact_match.iter().enumerate().map(|(at, exact)| {
@@ -81,8 +79,7 @@ fn list_samplers<'a>(
     });
     let benchmarks = probe.benchmarks.iter().enumerate().filter_map(|(at, benchmark)| {
         let writing = benchmark.writing()?;
-        let paths = [train::NTH_PROBE_BENCHMARK_LENGTH, train::NTH_PROBE_BENCHMARK_GAP];
-        let written = stage.place(find_length_path(writing.length, paths).0.nth(at));
+        let written = stage.place(find_length_path(writing.length, PROBED_LENGTHS).0.nth(at));
         let length = writing.length.most().map(|tokens| (tokens, written));
         let own = train::NTH_PROBE_BENCHMARK_SAMPLER.nth(at);
         Some(ProbedSampler { sampler: &writing.sampler, place: place(own), length })

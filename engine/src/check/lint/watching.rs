@@ -1,11 +1,10 @@
 //! Lints of what watches a training: parts of it that never happen. Those of its guard are in `guards`.
 
-use crate::check::lint::guards::lint_guard;
+use crate::check::lint::guards::{lint_guard, never};
 use crate::pipeline::config::TrainConfig;
 use crate::pipeline::field_path::{FieldPath, train};
 use crate::pipeline::stage::Stage;
-use crate::text::diagnostic::{Code, Diagnostic, Sink};
-use crate::text::display::count_noun;
+use crate::text::diagnostic::Sink;
 
 /// Runs the lints of what watches a training.
 pub(super) fn lint_watching(stage: &Stage, config: &TrainConfig, sink: &mut Sink) {
@@ -35,11 +34,6 @@ fn check_interval(
     if every <= config.steps {
         return;
     }
-    let message = format!("`{}` ends after {}: {what}", stage.name, count_noun(config.steps, "update"));
-    sink.push(
-        Diagnostic::new(Code::NeverFires, message)
-            .at(stage.place(path), "after the last update")
-            .also(stage.place(train::STEPS), "updates in all")
-            .help(format!("write `every={}`", (config.steps / 4).max(1))),
-    );
+    let found = never(stage, config, what, (path, "after the last update"));
+    sink.push(found.help(format!("write `every={}`", (config.steps / 4).max(1))));
 }

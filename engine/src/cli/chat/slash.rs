@@ -58,26 +58,30 @@ pub(super) fn take_text(session: &mut ChatSession, text: &str, context: &Command
             session.seed =
                 value.parse().map_err(|_| usage("`/seed` takes a whole number", "write `/seed 7`"))?;
         }
-        "regex" => change(session, context, |session| {
-            session.constraint = match value {
-                "" => None,
-                pattern => Some(read_constraint("`/regex`", ConstraintSource::Regex(pattern.to_owned()))?),
-            };
-            Ok(())
-        })?,
-        "infill" => {
-            // The texts are taken as they are, with their blanks.
-            let mark = GAPS.iter().find(|mark| rest.contains(**mark)).ok_or_else(|| {
-                usage("`/infill` needs a gap", "mark it: `/infill The river [...] the sea`")
-            })?;
-            session.infill(&rest.split(mark).collect::<Vec<_>>(), context)?;
-        }
+        "regex" => change(session, context, |session| set_pattern(session, value))?,
+        "infill" => infill(session, rest, context)?,
         "system" => session.set_system(Some(value).filter(|text| !text.is_empty())),
         "save" => save(session, Path::new(value), context)?,
         "undo" => undo(session)?,
         _ => return Err(unknown(word)),
     }
     Ok(())
+}
+
+fn set_pattern(session: &mut ChatSession, pattern: &str) -> Result<()> {
+    session.constraint = match pattern {
+        "" => None,
+        _ => Some(read_constraint("`/regex`", ConstraintSource::Regex(pattern.to_owned()))?),
+    };
+    Ok(())
+}
+
+/// Fills the gaps between texts, which are taken as they are, with their blanks.
+fn infill(session: &mut ChatSession, text: &str, context: &CommandContext<'_>) -> Result<()> {
+    let mark = GAPS.iter().find(|mark| text.contains(**mark));
+    let mark =
+        mark.ok_or_else(|| usage("`/infill` needs a gap", "mark it: `/infill The river [...] the sea`"))?;
+    session.infill(&text.split(mark).collect::<Vec<_>>(), context)
 }
 
 /// Changes a setting, unless the result would not be one.

@@ -94,7 +94,7 @@ fn inspect_store_contents(findings: &mut DoctorFindings, store: &Store) {
         Err(error) => findings.add_obstacle("contents", error.to_string(), error.exit_code()),
         Ok(items) => {
             let of = |kind: ItemKind| items.iter().filter(move |item| item.kind == kind).count();
-            let size = format_bytes(garbage::sum_bytes(items.iter(), [].into_iter()));
+            let size = format_bytes(garbage::sum_bytes(items.iter()));
             let (finished, open) = (of(ItemKind::Artifact), of(ItemKind::Work));
             findings.add_fine(
                 "contents",
@@ -139,7 +139,7 @@ fn report_leftovers(findings: &mut DoctorFindings, found: Result<Vec<StoreItem>>
         Err(error) => findings.add_obstacle("leftovers", error.to_string(), error.exit_code()),
         Ok(items) if items.is_empty() => {}
         Ok(items) => {
-            let size = format_bytes(garbage::sum_bytes(items.iter(), [].into_iter()));
+            let size = format_bytes(garbage::sum_bytes(items.iter()));
             let what = format!("{} of killed runs, {size}; the next run removes them", items.len());
             findings.add_note("leftovers", what);
         }

@@ -38,25 +38,7 @@ impl Decoder<'_> {
         if (1..points.len()).contains(&held) {
             return;
         }
-        let (name, many) = (&dataset.name, count_noun(points.len(), "document"));
-        let (message, percent) = match held {
-            0 => {
-                let lowest = points.iter().copied().fold(1.0, f64::min);
-                (
-                    format!("dataset `{name}` has {many}, of which none is held out"),
-                    (100.0 * lowest).floor() + 1.0,
-                )
-            }
-            _ => {
-                let highest = points.iter().copied().fold(0.0, f64::max);
-                (format!("dataset `{name}` has {many}, all of which are held out"), (100.0 * highest).floor())
-            }
-        };
-        let suits = |point: &&f64| **point * 100.0 < percent;
-        let help = match (1..points.len()).contains(&points.iter().filter(suits).count()) {
-            true => format!("write `held-out=\"{percent}%\"`, or add documents"),
-            false => "add documents".to_owned(),
-        };
+        let (message, help) = describe_one_side(&dataset.name, &points, held == 0);
         let own = record.leaf("held-out").filter(|_| record.number("held-out").is_some_and(|own| own > 0.0));
         let place = own.or(rows.leaf("held-out")).map_or(&record.span, |leaf| &leaf.span);
         self.sink.push(
@@ -65,6 +47,30 @@ impl Decoder<'_> {
                 .help(help),
         );
     }
+}
+
+/// What is wrong with these split points, of which none or all are held out, and what to do.
+fn describe_one_side(name: &str, points: &[f64], none: bool) -> (String, String) {
+    let many = count_noun(points.len(), "document");
+    let (message, percent) = match none {
+        true => {
+            let lowest = points.iter().copied().fold(1.0, f64::min);
+            (
+                format!("dataset `{name}` has {many}, of which none is held out"),
+                (100.0 * lowest).floor() + 1.0,
+            )
+        }
+        false => {
+            let highest = points.iter().copied().fold(0.0, f64::max);
+            (format!("dataset `{name}` has {many}, all of which are held out"), (100.0 * highest).floor())
+        }
+    };
+    let suits = |point: &&f64| **point * 100.0 < percent;
+    let help = match (1..points.len()).contains(&points.iter().filter(suits).count()) {
+        true => format!("write `held-out=\"{percent}%\"`, or add documents"),
+        false => "add documents".to_owned(),
+    };
+    (message, help)
 }
 
 /// The split points of all documents; `None` if not all are read here, or one is at fault.

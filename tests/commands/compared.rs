@@ -10,7 +10,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::common::{Project, TINY_TRAINING};
-use crate::window::with_texts;
+use crate::window::{TRAINING, WINDOW, with_texts};
 
 /// Each dataset is compared with the held-out documents of the other and of itself.
 const MUTUAL: &str = r#"pipeline "d" seed=1
@@ -249,19 +249,6 @@ fn datasets_that_drop_each_other_are_found_at_once() {
 const COPIES: &str = r#"pipeline "w" seed=5
 dataset "a" from="a/*.txt" format="text" documents="lines" held-out="10%" { duplicates "drop" { dataset "b" }; contamination held-out="b" ngram=5 }
 dataset "b" from="b/*.txt" format="text" documents="lines" held-out="10%" { duplicates "drop"; contamination held-out="a" ngram=5 }
-tokenizer "t" kind="byte-level-bpe" vocabulary=320 { dataset "a"; dataset "b" }
-rows "r" tokenizer="t" length=64 packing="concat" shard="3000B" { window disk="320KiB" }
-mixture "m" { dataset "a" weight=2; dataset "b" weight=1 }
-random-init "i" tokenizer="t" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
-train "ar" from="i" {
-    data rows="r" mixture="m"
-    objective "autoregressive"
-    attention "causal"
-    batch rows=16
-    checkpoint every=9
-    learning-rate peak=1e-2 final=1e-3 shape="cosine"
-    steps 100
-}
 "#;
 
 /// The lines of each file of both datasets.
@@ -271,14 +258,15 @@ fn lines(folder: &str, file: usize) -> Vec<String> {
     (0..75).map(number).map(|k| format!("note {k} says {} and {} in all", k % 13, k % 29)).collect()
 }
 
-fn copies(pipeline: &str) -> Project {
-    with_texts(pipeline, |folder, file| lines(folder, file).join("\n") + "\n")
+fn copies(datasets: &str, training: &str) -> Project {
+    let training = training.replace("validate every=50 rows=4; steps 180", "steps 100");
+    with_texts(&format!("{datasets}{training}"), |folder, file| lines(folder, file).join("\n") + "\n")
 }
 
 #[test]
 fn copies_within_and_across_datasets_are_dropped_with_and_without_a_window() {
-    let unwindowed = COPIES.replace(r#" { window disk="320KiB" }"#, "");
-    let (whole, window) = (copies(&unwindowed), copies(COPIES));
+    let unwindowed = TRAINING.replace(WINDOW, "");
+    let (whole, window) = (copies(COPIES, &unwindowed), copies(COPIES, TRAINING));
     let ran = whole.fmflow(&["run", "tiny.kdl"]).ok();
     // Counted here by comparing texts.
     let of_b: BTreeSet<String> = (0..40).flat_map(|file| lines("b", file)).collect();
@@ -318,10 +306,11 @@ fn copies_within_and_across_datasets_are_dropped_with_and_without_a_window() {
 
 #[test]
 fn what_cannot_be_compared_is_refused() {
-    let circle = copies(&COPIES.replace("duplicates \"drop\";", "duplicates \"drop\" { dataset \"a\" };"));
+    let circle =
+        copies(&COPIES.replace("duplicates \"drop\";", "duplicates \"drop\" { dataset \"a\" };"), TRAINING);
     let checked = circle.fmflow(&["check", "tiny.kdl"]).exits(2);
     checked.says("drop documents that are in each other, so that neither would keep them");
-    let capped = copies(&COPIES.replace("dataset \"b\" from", "dataset \"b\" tokens=100 from"));
+    let capped = copies(&COPIES.replace("dataset \"b\" from", "dataset \"b\" tokens=100 from"), TRAINING);
     let checked = capped.fmflow(&["check", "tiny.kdl"]).exits(2);
     let checked = checked.says("which documents of `b` are in its rows is known only once they are made");
     checked.says("let dataset `b` drop what is in `a`, or remove its cap");

@@ -3,17 +3,12 @@
 #![cfg(feature = "cpu")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::fs;
 use std::sync::LazyLock;
 
 use crate::common::{Project, Ran};
 use serde_json::Value;
 
-const SCHEMA: &str = r#"{
-    "type": "object",
-    "properties": {"name": {"type": "string", "maxLength": 5}, "size": {"type": "integer", "minimum": 1, "maximum": 12}},
-    "required": ["name", "size"]
-}"#;
+const SCHEMA: &str = include_str!("../cases/data/order.schema.json");
 
 const STAGE: &str = r#"
 sampler "drawn" kind="threshold" threshold=0.3 temperature=1 block=4
@@ -31,8 +26,7 @@ generate "counted" from="ar" sampler="next" { prompt "The river" new-tokens=12 }
 /// A project that has run once for all tests of this module.
 static RAN: LazyLock<Project> = LazyLock::new(|| {
     let project = Project::tiny();
-    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap() + STAGE;
-    project.write("tiny.kdl", &text);
+    project.append("tiny.kdl", STAGE);
     project.write("order.schema.json", SCHEMA);
     project.fmflow(&["run", "tiny.kdl", "--until", "kept"]).ok();
     project.fmflow(&["run", "tiny.kdl", "--until", "counted"]).ok();
@@ -40,8 +34,7 @@ static RAN: LazyLock<Project> = LazyLock::new(|| {
 });
 
 fn samples(stage: &str) -> Vec<String> {
-    let text = fs::read_to_string(RAN.artifact(stage).join("samples.jsonl")).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = RAN.json_lines(stage, "samples.jsonl").into_iter();
     lines.map(|line| line["text"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -107,8 +100,7 @@ fn the_command_gives_the_bytes_of_the_stage_and_keeps_to_what_it_is_told() {
 #[test]
 fn a_changed_schema_is_another_result() {
     let project = Project::tiny();
-    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap() + STAGE;
-    project.write("tiny.kdl", &text);
+    project.append("tiny.kdl", STAGE);
     let key = |schema: &str| {
         project.write("order.schema.json", schema);
         let plan: Value =
@@ -124,26 +116,30 @@ fn a_changed_schema_is_another_result() {
 
 #[test]
 fn what_cannot_be_kept_is_refused_with_the_reason() {
-    let refused = |arguments: &[&str]| generate(&[&["sft", "--prompt", "x"], arguments].concat()).stderr;
-    let said = refused(&["--regex", "a(", "--new-tokens", "4"]);
+    let refused = |code: i32, arguments: &[&str]| {
+        generate(&[&["sft", "--prompt", "x"], arguments].concat()).exits(code).stderr
+    };
+    let said = refused(8, &["--regex", "a(", "--new-tokens", "4"]);
     assert!(
         said.contains("`--regex` is no constraint: the regular expression cannot be read: unclosed group"),
         "{said}"
     );
     RAN.write("odd.schema.json", r#"{"properties": {"a": {"multipleOf": 3}}}"#);
-    let said = refused(&["--json-schema", "odd.schema.json", "--new-tokens", "4"]);
+    let said = refused(8, &["--json-schema", "odd.schema.json", "--new-tokens", "4"]);
     assert!(
         said.contains(
             "odd.schema.json is no constraint: the schema at `#/properties/a`: `multipleOf` is not supported"
         ),
         "{said}"
     );
-    let said = refused(&["--regex", "a", "--sampler", "euler passes=3", "--new-tokens", "4"]);
+    let said = refused(2, &["--regex", "a", "--sampler", "euler passes=3", "--new-tokens", "4"]);
     assert!(said.contains("rewrites what it has written"), "{said}");
-    let said = refused(&["--regex", "x{300}", "--new-tokens", "4"]);
+    let said = refused(8, &["--regex", "x{300}", "--new-tokens", "4"]);
     assert!(said.contains("no text of at most 4 tokens matches the constraint"), "{said}");
     let gaps =
         ["tiny.kdl", "sft", "--prefix", "The ", "--suffix", " end", "--length", "2..4", "--regex", "a*"];
-    let said = RAN.fmflow(&[&["generate"], &gaps[..]].concat()).stderr;
+    let said = RAN.fmflow(&[&["generate"], &gaps[..]].concat()).exits(2).stderr;
     assert!(said.contains("is kept for one gap of one length"), "{said}");
+    let twice = ["generate", "tiny.kdl", "sft", "--file", "-", "--json-schema", "-", "--new-tokens", "4"];
+    RAN.fmflow(&twice).exits(2).says("`--file -` and `--json-schema -` would both read stdin");
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, StructArray};
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
 
-use crate::common::{Project, Ran};
+use crate::common::{Project, Ran, gzip};
 use crate::contents::storage::{Account, Storage};
 use crate::download::checkpoint;
 use crate::online::server::{Published, Server, large, small};
@@ -233,10 +233,7 @@ impl Place {
                 let text = format!("# é {}\n", words("v2", number));
                 let latin: Vec<u8> = text.chars().map(|letter| u8::try_from(letter).unwrap()).collect();
                 let bytes = if number % 2 == 0 { text.into_bytes() } else { latin };
-                let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                packer.write_all(&bytes).unwrap();
-                self.storage
-                    .put(&format!("softwareheritage/content/{number:040x}"), packer.finish().unwrap());
+                self.storage.put(&format!("softwareheritage/content/{number:040x}"), gzip(&bytes));
             }
             let columns = ["blob_id", "repo_name", "path", "src_encoding"];
             let bytes = table(&columns, numbers, |column, number| match column {

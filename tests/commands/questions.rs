@@ -90,6 +90,12 @@ evaluate "sums" {
         (lines, serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap())
     }
 
+    /// What the last probe of `ar` found.
+    fn last_probe(project: &Project) -> Value {
+        let lines = project.json_lines("ar", "metrics.jsonl");
+        lines.iter().rev().find_map(|line| line.get("probe").cloned()).unwrap()
+    }
+
     #[test]
     fn a_checkpoint_answers_questions_and_a_probe_gives_the_same_numbers() {
         let project = project(EVALUATION);
@@ -126,11 +132,7 @@ evaluate "sums" {
         let outcomes = |all: &[Value]| all.iter().map(|one| one["outcome"].clone()).collect::<Vec<_>>();
         assert_eq!(outcomes(graded["results"].as_array().unwrap()), outcomes(&lines));
         project.fmflow(&["show", "tiny.kdl", "sums"]).ok().says("gsm8k pass@1").says("without a number");
-        let metrics = fs::read_to_string(project.artifact("ar").join("metrics.jsonl")).unwrap();
-        let mut probe = metrics
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).unwrap().get("probe").cloned());
-        let probe = probe.next_back().unwrap();
+        let probe = last_probe(&project);
         assert_eq!(probe["benchmark/gsm8k"], found["pass_at"]["1"]);
         for field in ["passed", "total", "cut", "empty", "no_number", "prompt_hash"] {
             assert_eq!(probe["graded/gsm8k"][field], found[field], "{field}");
@@ -303,11 +305,7 @@ evaluate "sums" { checkpoint "ar" "sft"; benchmark "picks" }
             .says("by autoregressive likelihood (exact), normalised by bytes; accuracy by divisor: none ");
         shown.says("by elbo likelihood (lower bound, 3 draws of 8 times), normalised by bytes");
         // A probe has the numbers of `evaluate`.
-        let metrics = fs::read_to_string(project.artifact("ar").join("metrics.jsonl")).unwrap();
-        let mut probe = metrics
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).unwrap().get("probe").cloned());
-        let probe = probe.next_back().unwrap();
+        let probe = last_probe(&project);
         assert_eq!(probe["graded/picks"]["choice"], report["ar"]["benchmarks"]["picks"]["choice"]);
         // Other draws are another evaluation.
         project.edit("tiny.kdl", "draws=3", "draws=2");

@@ -3,14 +3,13 @@
 #![cfg(all(feature = "cpu", feature = "serve"))]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Child;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use crate::common::Project;
+use crate::common::{Project, send_signal};
 use serde_json::{Value, json};
 
 const SCHEMA: &str = r#"{"type": "object", "properties": {"size": {"type": "integer", "minimum": 1, "maximum": 12},
@@ -19,11 +18,7 @@ const SCHEMA: &str = r#"{"type": "object", "properties": {"size": {"type": "inte
 /// A project that has run once for all tests of this module.
 static RAN: LazyLock<Project> = LazyLock::new(|| {
     let project = Project::tiny();
-    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
-    project.write(
-        "tiny.kdl",
-        &(text + "sampler \"drawn\" kind=\"threshold\" threshold=0.3 temperature=1 block=4\n"),
-    );
+    project.append("tiny.kdl", "sampler \"drawn\" kind=\"threshold\" threshold=0.3 temperature=1 block=4\n");
     project.write("order.schema.json", SCHEMA);
     project.fmflow(&["run", "tiny.kdl", "--until", "sft"]).ok();
     project
@@ -97,8 +92,7 @@ impl Server {
     }
 
     fn signal(&self, name: &str) {
-        let sent = std::process::Command::new("kill").args([name, &self.child.id().to_string()]).status();
-        assert!(sent.unwrap().success());
+        send_signal(self.child.id(), name);
     }
 
     /// The exit code, within ten seconds.
@@ -327,7 +321,7 @@ fn many_clients_at_once_get_the_bytes_of_generate() {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    server.signal("-TERM");
+    server.signal("TERM");
     assert_eq!(server.end(), Some(0));
 }
 
@@ -480,7 +474,7 @@ fn answers_that_take_too_long_are_cut_and_told() {
             assert!(!asked.is_finished(), "{:?}", asked.join());
             std::thread::sleep(Duration::from_millis(2));
         }
-        server.signal("-INT");
+        server.signal("INT");
         let (status, found) = asked.join().unwrap();
         assert_eq!(status, 503, "{found}");
     });

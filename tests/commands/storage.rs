@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use walkdir::WalkDir;
 
-use crate::common::{Project, Ran};
+use crate::common::{Project, Ran, send_signal};
 
 /// The stages of a plan, by name.
 fn plan(project: &Project) -> Vec<Value> {
@@ -63,8 +63,7 @@ fn the_disk_estimate_is_right_for_the_optimizer_and_every_signal_stops_with_a_ch
         copy_folder(&project.path().join(".fmflow"), &store);
         let mut child = project.spawn(&["run", "tiny.kdl", "--until", "sft", "--store", signal]);
         let work = await_checkpoint(&store, &mut child);
-        let id = child.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        send_signal(child.id(), signal);
         let ran = Ran::from(child.wait_with_output().unwrap());
         // The stage may have ended just before the signal came.
         if ran.code != 0 {

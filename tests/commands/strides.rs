@@ -15,8 +15,7 @@ use crate::serve::{Server, generate_in, texts as served_texts};
 fn with_strides() -> Project {
     let project = Project::tiny();
     project.edit("tiny.kdl", "shift #false", "shift #true");
-    let mut text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap();
-    text += r#"
+    let more = r#"
 train "drafts" from="flow" use="common" {
     data rows="text" mixture="prose"
     objective "flow" path="masked" loss="cross-entropy" { clean-loss weight=0.2 }
@@ -32,7 +31,7 @@ sampler "next" kind="autoregressive"
 sampler "three" kind="speculative" stride=3
 sampler "plain" kind="speculative" stride=2 cache="none"
 "#;
-    project.write("tiny.kdl", &text);
+    project.append("tiny.kdl", more);
     project
 }
 
@@ -79,9 +78,8 @@ fn a_model_trained_with_strides_keeps_its_autoregressive_law_and_resumes_exactly
     assert!((after - before).abs() < 0.2 * before, "{before} {after}");
     // Greedy text is the same however it is drafted.
     let texts = |stage: &str| {
-        let lines = fs::read_to_string(whole.artifact(stage).join("samples.jsonl")).unwrap();
-        let text = |line: &str| serde_json::from_str::<Value>(line).unwrap()["text"].clone();
-        lines.lines().map(text).collect::<Vec<_>>()
+        let lines = whole.json_lines(stage, "samples.jsonl").into_iter();
+        lines.map(|line| line["text"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(texts("drafted"), texts("greedy"));
     assert_eq!(texts("uncached"), texts("greedy"));

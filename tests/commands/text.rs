@@ -32,8 +32,7 @@ generate "ordered" from="ar" sampler="next" { prompt "The river" new-tokens=9 }
 /// A project that has run once for all tests of this module.
 static RAN: LazyLock<Project> = LazyLock::new(|| {
     let project = Project::tiny();
-    let text = fs::read_to_string(project.path().join("tiny.kdl")).unwrap() + STAGE;
-    project.write("tiny.kdl", &text);
+    project.append("tiny.kdl", STAGE);
     project.fmflow(&["run", "tiny.kdl", "--until", "more"]).ok();
     project.fmflow(&["run", "tiny.kdl", "--until", "ordered"]).ok();
     project
@@ -41,8 +40,7 @@ static RAN: LazyLock<Project> = LazyLock::new(|| {
 
 /// Samples that a stage wrote.
 fn samples(stage: &str) -> Vec<Value> {
-    let text = fs::read_to_string(RAN.artifact(stage).join("samples.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    RAN.json_lines(stage, "samples.jsonl")
 }
 
 fn generate(arguments: &[&str]) -> Ran {

@@ -7,33 +7,39 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::common::{Project, golden, send_signal};
 
-/// About 64 shards of one dataset in groups of 15 and 40 of another, which has a cap; more than one pass through both.
-const PIPELINE: &str = r#"pipeline "w" seed=5
+/// Two datasets, of which the second has a cap.
+const DATASETS: &str = r#"pipeline "w" seed=5
 dataset "a" from="a/*.txt" format="text" documents="lines" held-out="10%"
 dataset "b" from="b/*.txt" format="text" documents="lines" held-out="10%" tokens=30000
+"#;
+
+/// A training on two datasets, which reads them through a window.
+pub(crate) const TRAINING: &str = r#"
 tokenizer "t" kind="byte-level-bpe" vocabulary=320 { dataset "a"; dataset "b" }
 rows "r" tokenizer="t" length=64 packing="concat" shard="3000B" { window disk="320KiB" }
 mixture "m" { dataset "a" weight=2; dataset "b" weight=1 }
 random-init "i" tokenizer="t" { shape "qwen3" hidden=8 layers=1 heads=2 head-dim=4 feed-forward=16 }
-train "ar" from="i" {
+recipe "common" {
     data rows="r" mixture="m"
     objective "autoregressive"
     attention "causal"
     batch rows=16
-    checkpoint every=9
-    validate every=50 rows=4
     learning-rate peak=1e-2 final=1e-3 shape="cosine"
-    steps 180
 }
+train "ar" from="i" use="common" { checkpoint every=9; validate every=50 rows=4; steps 180 }
 "#;
 
-const WINDOW: &str = r#" { window disk="320KiB" }"#;
+/// About 64 shards of one dataset in groups of 15 and 40 of the other; more than one pass through both.
+static PIPELINE: LazyLock<String> = LazyLock::new(|| format!("{DATASETS}{TRAINING}"));
+
+pub(crate) const WINDOW: &str = r#" { window disk="320KiB" }"#;
 
 fn project(pipeline: &str) -> Project {
     with_texts(pipeline, |folder, number| {
@@ -83,7 +89,7 @@ fn files(folder: &Path, end: &str) -> BTreeMap<String, u64> {
 
 #[test]
 fn a_window_changes_no_weight_and_stays_within_its_disk_space() {
-    let (whole, window) = (whole(), project(PIPELINE));
+    let (whole, window) = (whole(), project(&PIPELINE));
     whole.fmflow(&["run", "tiny.kdl"]).ok();
     let ran = window.fmflow(&["run", "tiny.kdl"]).ok();
     assert_eq!(window.digest_of("ar"), whole.digest_of("ar"));
@@ -121,9 +127,9 @@ fn a_window_changes_no_weight_and_stays_within_its_disk_space() {
 
 #[test]
 fn twenty_kills_at_any_instant_change_no_weight() {
-    let (whole, window) = (whole(), project(PIPELINE));
+    let (whole, window) = (whole(), project(&PIPELINE));
     whole.fmflow(&["run", "tiny.kdl"]).ok();
-    let timed = project(PIPELINE);
+    let timed = project(&PIPELINE);
     timed.fmflow(&["run", "tiny.kdl", "--until", "i"]).ok();
     timed.fmflow(&["run", "tiny.kdl", "--until", "r/b"]).ok();
     let start = Instant::now();
@@ -144,7 +150,7 @@ fn twenty_kills_at_any_instant_change_no_weight() {
 
 #[test]
 fn a_signal_stops_training_that_waits_for_rows() {
-    let window = project(PIPELINE);
+    let window = project(&PIPELINE);
     window.fmflow(&["run", "tiny.kdl", "--until", "r/b"]).ok();
     window.edit("tiny.kdl", "steps 180", "steps 18_000");
     let child = window.spawn(&["run", "tiny.kdl"]);
@@ -166,7 +172,7 @@ fn a_signal_stops_training_that_waits_for_rows() {
 
 #[test]
 fn lost_shards_are_made_again_and_other_ones_are_refused() {
-    let (whole, window) = (whole(), project(PIPELINE));
+    let (whole, window) = (whole(), project(&PIPELINE));
     whole.fmflow(&["run", "tiny.kdl"]).ok();
     let short = |project: &Project| project.edit("tiny.kdl", "steps 180", "steps 60");
     short(&window);
@@ -217,7 +223,7 @@ fn a_window_that_is_too_small_or_a_dataset_that_ends_early_is_told() {
 
 #[test]
 fn what_people_are_told_of_a_window() {
-    let window = project(PIPELINE);
+    let window = project(&PIPELINE);
     let plan = window.fmflow(&["plan", "tiny.kdl"]).ok();
     assert!(plan.stdout.contains("r/a"), "{}", plan.stdout);
     window.fmflow(&["run", "tiny.kdl", "--until", "r/a"]).ok();
@@ -250,22 +256,8 @@ fn what_people_are_told_of_a_window() {
 
 /// Two more trainings: one that goes on behind the first, and one that starts over while that runs.
 const MORE: &str = r#"
-train "next" from="ar" {
-    data rows="r" mixture="m"
-    objective "autoregressive"
-    attention "causal"
-    batch rows=16
-    learning-rate peak=1e-2 final=1e-3 shape="cosine"
-    steps 30
-}
-train "other" from="i" {
-    data rows="r" mixture="m"
-    objective "autoregressive"
-    attention "causal"
-    batch rows=8
-    learning-rate peak=1e-2 final=1e-3 shape="cosine"
-    steps 50
-}
+train "next" from="ar" use="common" { steps 30 }
+train "other" from="i" use="common" { batch rows=8; steps 50 }
 "#;
 
 #[test]
@@ -274,11 +266,8 @@ fn several_trainings_share_a_window() {
     let (whole, window) = (project(&pipeline.replace(WINDOW, "")), project(&pipeline));
     whole.fmflow(&["run", "tiny.kdl"]).ok();
     window.fmflow(&["run", "tiny.kdl", "--jobs", "2"]).ok();
-    let digest = |project: &Project, stage: &str| {
-        blake3::hash(&fs::read(project.artifact(stage).join("model.safetensors")).unwrap())
-    };
     for stage in ["ar", "next", "other"] {
-        assert_eq!(digest(&window, stage), digest(&whole, stage), "{stage}");
+        assert_eq!(window.digest_of(stage), whole.digest_of(stage), "{stage}");
     }
     // A stage that begins behind shards that nobody made counts them first.
     let folder = window_folder(&window, "r/a");
@@ -287,7 +276,7 @@ fn several_trainings_share_a_window() {
     whole.edit("tiny.kdl", "steps 30", "steps 31");
     window.fmflow(&["run", "tiny.kdl"]).ok();
     whole.fmflow(&["run", "tiny.kdl"]).ok();
-    assert_eq!(digest(&window, "next"), digest(&whole, "next"));
+    assert_eq!(window.digest_of("next"), whole.digest_of("next"));
 }
 
 #[test]

@@ -186,80 +186,49 @@ fn mbpp_plus_says_what_its_inputs_stand_for() {
 }
 
 fn evalplus_has_rules_for_single_problems() {
-    let inputs = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-    let graded = |number, entry: &str, code: &str, given: &str, source: &str| {
-        grade(&mbpp_plus(number, entry, code, &inputs(given)), source).passed()
-    };
-    // As sets, in any order and of any kind.
-    let common = "def similar_elements(a, b): return tuple(set(a) & set(b))";
-    let two = "[[[3, 4, 5], [5, 4, 9]]]";
-    assert!(graded(2, "similar_elements", common, two, "def similar_elements(a, b): return [5, 4, 5]"));
-    assert!(!graded(2, "similar_elements", common, two, "def similar_elements(a, b): return [5]"));
-    // A match counts as something, whatever it is.
-    let text = "import re\ndef check_str(s): return re.match('[aeiou]', s)";
-    assert!(graded(
-        461,
-        "check_str",
-        text,
-        "[[\"annie\"], [\"x\"]]",
-        "def check_str(s): return s[0] in 'aeiou'"
-    ));
-    assert!(graded(
-        461,
-        "check_str",
-        text,
-        "[[\"annie\"]]",
-        "import re\ndef check_str(s): return re.search('a', s)"
-    ));
-    assert!(!graded(461, "check_str", text, "[[\"annie\"]]", "def check_str(s): return None"));
-    let zero = "def sum_div(n): return 1";
-    assert!(graded(295, "sum_div", zero, "[[8], [9]]", "def sum_div(n): return 0"));
-    assert!(!graded(295, "sum_div", zero, "[[8]]", "def sum_div(n): return 2"));
-    assert!(graded(
-        164,
-        "are_equivalent",
-        "def are_equivalent(a, b): return True",
-        "[[36, 57]]",
-        "def are_equivalent(a, b): return False"
-    ));
-    assert!(!graded(
-        164,
-        "are_equivalent",
-        "def are_equivalent(a, b): return True",
-        "[[36, 57]]",
-        "def are_equivalent(a, b): return 1 / 0"
-    ));
-    // 33 by the slant height; 3 * 3 + 2 * 3 * sqrt(1.5 * 1.5 + 4 * 4) = 34.6 by the height.
-    let surface = "def surface_Area(b, s): return 2 * b * s + b * b";
-    assert!(graded(581, "surface_Area", surface, "[[3, 4]]", "def surface_Area(b, s): return 35"));
-    assert!(!graded(581, "surface_Area", surface, "[[3, 4]]", "def surface_Area(b, s): return 34"));
-    // 23 and 156: 1 + 3 + 3 = 7 with zeros, else the sum of the digits of 133.
-    let digits = "def digit_distance_nums(a, b): return 6";
-    assert!(graded(
-        558,
-        "digit_distance_nums",
-        digits,
-        "[[23, 156]]",
-        "def digit_distance_nums(a, b): return 7"
-    ));
-    assert!(!graded(
-        558,
-        "digit_distance_nums",
-        digits,
-        "[[23, 156]]",
-        "def digit_distance_nums(a, b): return 8"
-    ));
+    // A problem, its function and what the reference returns, the inputs; what a program returns, and whether it passes.
+    let cases = [
+        // As sets, in any order and of any kind.
+        (
+            2,
+            "similar_elements(a, b)",
+            "tuple(set(a) & set(b))",
+            "[[[3, 4, 5], [5, 4, 9]]]",
+            "[5, 4, 5]",
+            true,
+        ),
+        (2, "similar_elements(a, b)", "tuple(set(a) & set(b))", "[[[3, 4, 5], [5, 4, 9]]]", "[5]", false),
+        // A match counts as something, whatever it is.
+        (461, "check_str(s)", "re.match('[aeiou]', s)", r#"[["annie"], ["x"]]"#, "s[0] in 'aeiou'", true),
+        (461, "check_str(s)", "re.match('[aeiou]', s)", r#"[["annie"]]"#, "re.search('a', s)", true),
+        (461, "check_str(s)", "re.match('[aeiou]', s)", r#"[["annie"]]"#, "None", false),
+        (295, "sum_div(n)", "1", "[[8], [9]]", "0", true),
+        (295, "sum_div(n)", "1", "[[8]]", "2", false),
+        (164, "are_equivalent(a, b)", "True", "[[36, 57]]", "False", true),
+        (164, "are_equivalent(a, b)", "True", "[[36, 57]]", "1 / 0", false),
+        // 33 by the slant height; 3 * 3 + 2 * 3 * sqrt(1.5 * 1.5 + 4 * 4) = 34.6 by the height.
+        (581, "surface_Area(b, s)", "2 * b * s + b * b", "[[3, 4]]", "35", true),
+        (581, "surface_Area(b, s)", "2 * b * s + b * b", "[[3, 4]]", "34", false),
+        // 23 and 156: 1 + 3 + 3 = 7 with zeros, else the sum of the digits of 133.
+        (558, "digit_distance_nums(a, b)", "6", "[[23, 156]]", "7", true),
+        (558, "digit_distance_nums(a, b)", "6", "[[23, 156]]", "8", false),
+        // A number of another type is not close, only equal.
+        (3, "f(x)", "x / 3", "[[6]]", "2", true),
+        (3, "f(x)", "x / 3", "[[6.0000003]]", "2", false),
+        (3, "f(x)", "x / 3", "[[6.0000003]]", "2.0", true),
+    ];
+    for (number, head, reference, given, answer, passes) in cases {
+        let define = |returned: &str| format!("import re\ndef {head}: return {returned}");
+        let (entry, _) = head.split_once('(').unwrap();
+        let problem = mbpp_plus(number, entry, &define(reference), &serde_json::from_str(given).unwrap());
+        assert_eq!(grade(&problem, &define(answer)).passed(), passes, "{number}: {answer}");
+    }
     let root = humaneval(&serde_json::json!({
         "task_id": "HumanEval/32", "prompt": "def find_zero(xs):\n", "entry_point": "find_zero", "canonical_solution": "    return 1.0\n",
         "base_input": [[[2, -3, 1]]], "plus_input": [], "atol": 0.0001,
     }));
     assert!(grade(&root, "def find_zero(xs): return 2.0").passed(), "the other root");
     assert!(!grade(&root, "def find_zero(xs): return 1.5").passed());
-    // A number of another type is not close, only equal.
-    let third = "def f(x): return x / 3";
-    assert!(graded(3, "f", third, "[[6]]", "def f(x): return 2"));
-    assert!(!graded(3, "f", third, "[[6.0000003]]", "def f(x): return 2"));
-    assert!(graded(3, "f", third, "[[6.0000003]]", "def f(x): return 2.0"));
 }
 
 fn verdicts_do_not_depend_on_workers() {

@@ -188,9 +188,6 @@ fn infinities_and_nan_stay_and_denormal_numbers_count_as_nothing() {
         assert_eq!((at(9, 2), at(10, 2)), (f32::INFINITY, f32::NEG_INFINITY));
         assert_eq!(at(11, 3), f32::NEG_INFINITY);
         assert!(at(11, 0).is_nan() && (0..count).all(|y| at(13, y).is_nan()));
-        let denormal = [at(4, 2), at(6, 7)];
-        // 1 + 2^-127 is 1 in either case.
-        assert_eq!(denormal, [1.0 + tiny, 1.0]);
     }
     let small = View::new(&[1e-20], 1, 1, 1).rounded(Precision::Bf16);
     let flushed = find_bf16_instructions(Arch::new()).is_some();

@@ -14,28 +14,17 @@ the text before it, for fmflow.
 import argparse
 import json
 import statistics
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 import torch
-from peer import BLOCK, SHAPES, PyTorch, write_text
+from peer import BLOCK, SHAPES, TEXT, PyTorch, write_text
+from program import BACKBONE, NOISE, Program
 from transformers import DynamicCache
 
 TOKENS, PASSES = 128, 32
 
-PIPELINE = """
-pipeline "decode" seed=1
-dataset "text" from="text/*.txt" format="text" held-out="20%"
-tokenizer "bpe" kind="byte-level-bpe" vocabulary={vocabulary} {{ dataset "text" }}
-rows "text" tokenizer="bpe" length={length} packing="concat"
-mixture "prose" {{ dataset "text" }}
-random-init "tiny" tokenizer="bpe" {{
-    shape "qwen3" hidden={hidden} layers={layers} heads={heads} kv-heads={kv} head-dim={dim} feed-forward={feed} tied=#true context=4096
-}}
-scheduler "linear" kind="linear"
-path "masked" source="mask" scheduler="linear"
+PIPELINE = BACKBONE + NOISE + """
 convert "flow" from="tiny"
 train "block" from="flow" {{
     data rows="text" mixture="prose"
@@ -49,18 +38,15 @@ train "block" from="flow" {{
 """
 
 
-class Fmflow:
-    """The program in a folder of its own."""
+class Fmflow(Program):
+    """The program in a folder with a text and a checkpoint."""
 
     def __init__(self, program, shape):
-        self.program, self.home = program, tempfile.TemporaryDirectory()
-        self.folder = Path(self.home.name)
+        super().__init__(program)
         write_text(self.folder)
-        (self.folder / "p.kdl").write_text(PIPELINE.format(**shape, block=BLOCK))
+        settings = shape | TEXT | {"name": "decode", "seed": 1, "context": 4096, "block": BLOCK}
+        (self.folder / "p.kdl").write_text(PIPELINE.format(**settings))
         self.run("run", "p.kdl")
-
-    def run(self, *words):
-        return subprocess.run([self.program, *words], cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
     def generate(self, stage, batch, sampler, tokens=TOKENS):
         words = ["--prompt", "the", "--new-tokens", str(tokens), "-n", str(batch), "--sampler", *sampler, "--no-twin", "--json"]
@@ -71,7 +57,7 @@ class Fmflow:
         return found["tokens"] / found["seconds"]
 
     def block(self, batch):
-        found = self.generate("block", batch, ["confidence", f"passes={TOKENS // BLOCK * PASSES}", f"block={BLOCK}"])
+        found = self.generate("block", batch, ["confidence", f"passes={PASSES}", f"block={BLOCK}"])
         return sum(answer["passes"] for answer in found["answers"]) / found["seconds"]
 
 

@@ -12,20 +12,14 @@ the training stage alone, whose process also holds the program itself, and the e
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-CORPUS = Path(__file__).resolve().parent.parent / "examples/quickstart/corpus"
+from program import BACKBONE, NOISE, Program
 
-PIPELINE = """
-pipeline "memory" seed=1
-dataset "text" from="{corpus}/*.txt" format="text" held-out="1%"
-tokenizer "bpe" kind="byte-level-bpe" vocabulary={vocabulary} {{ dataset "text" }}
-rows "text" tokenizer="bpe" length={length} packing="concat"
-mixture "prose" {{ dataset "text" }}
-random-init "tiny" tokenizer="bpe" {{
-    shape "qwen3" hidden={hidden} layers={layers} heads={heads} kv-heads={kv} head-dim={width} feed-forward={feed} tied=#true context=65536
-}}
+CORPUS = Path(__file__).resolve().parent.parent / "examples/quickstart/corpus"
+SETTINGS = {"name": "memory", "seed": 1, "text": CORPUS, "held_out": "1%", "context": 65536}
+
+PIPELINE = BACKBONE + """
 recipe "common" {{
     data rows="text" mixture="prose"
     batch rows={rows} per-device={per_device}
@@ -36,9 +30,7 @@ recipe "common" {{
 {training}
 """
 
-MASKED = """
-scheduler "linear" kind="linear"
-path "masked" source="mask" scheduler="linear"
+MASKED = NOISE + """
 convert "flow" from="tiny"
 train "trained" from="flow" use="common" {
     objective "flow" path="masked" loss="elbo" max-weight=20
@@ -50,10 +42,10 @@ AUTOREGRESSIVE = """
 train "trained" from="tiny" use="common" { objective "autoregressive"; attention "causal" }
 """
 
-SMALL = {"hidden": 128, "layers": 4, "heads": 4, "kv": 2, "width": 32, "feed": 384, "vocabulary": 1024, "rows": 1, "per_device": 1}
+SMALL = {"hidden": 128, "layers": 4, "heads": 4, "kv": 2, "dim": 32, "feed": 384, "vocabulary": 1024, "rows": 1, "per_device": 1}
 QUICKSTART = SMALL | {"hidden": 96, "layers": 3, "heads": 3, "kv": 1, "feed": 288, "rows": 16, "per_device": 8}
 MIDDLE = SMALL | {"hidden": 256, "heads": 8, "kv": 4, "feed": 768}
-LARGE = SMALL | {"hidden": 512, "heads": 8, "kv": 4, "width": 64, "feed": 1536, "vocabulary": 4096}
+LARGE = SMALL | {"hidden": 512, "heads": 8, "kv": 4, "dim": 64, "feed": 1536, "vocabulary": 4096}
 
 # Name, shape, length, training.
 SHAPES = [
@@ -72,26 +64,21 @@ SHAPES = [
 
 def measure(program, shape, length, recompute, training):
     """Peak MB and processor seconds of the training stage, in a process of its own, and the MB that `plan` estimates."""
-    with tempfile.TemporaryDirectory() as folder:
-        text = PIPELINE.format(corpus=CORPUS, length=length, recompute=recompute, training=training, **shape)
-        (Path(folder) / "memory.kdl").write_text(text)
-
-        def run(*arguments):
-            command = [program, *arguments]
-            return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-
-        run("run", "memory.kdl", "--until", "flow" if training is MASKED else "tiny")
-        run("run", "memory.kdl", "--until", "text/text")
-        script = (
-            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, capture_output=True);"
-            "u = resource.getrusage(resource.RUSAGE_CHILDREN); print(u.ru_maxrss, u.ru_utime + u.ru_stime)"
-        )
-        command = [sys.executable, "-c", script, program, "run", "memory.kdl", "--only", "trained"]
-        printed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-        peak, seconds = printed.split()
-        stages = json.loads(run("plan", "memory.kdl", "--json"))["stages"]
-        estimate = next(stage["memory"]["total"] for stage in stages if stage["name"] == "trained")
-        return int(peak) * 1024 / 1e6, float(seconds), estimate / 1e6
+    home = Program(program)
+    text = PIPELINE.format(**SETTINGS, length=length, recompute=recompute, training=training, **shape)
+    (home.folder / "memory.kdl").write_text(text)
+    home.run("run", "memory.kdl", "--until", "flow" if training is MASKED else "tiny")
+    home.run("run", "memory.kdl", "--until", "text/text")
+    script = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, capture_output=True);"
+        "u = resource.getrusage(resource.RUSAGE_CHILDREN); print(u.ru_maxrss, u.ru_utime + u.ru_stime)"
+    )
+    command = [sys.executable, "-c", script, program, "run", "memory.kdl", "--only", "trained"]
+    printed = subprocess.run(command, cwd=home.folder, check=True, capture_output=True, text=True).stdout
+    peak, seconds = printed.split()
+    stages = json.loads(home.run("plan", "memory.kdl", "--json"))["stages"]
+    estimate = next(stage["memory"]["total"] for stage in stages if stage["name"] == "trained")
+    return int(peak) * 1024 / 1e6, float(seconds), estimate / 1e6
 
 
 def main():

@@ -20,33 +20,23 @@ import os
 import random
 import resource
 import statistics
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 import torch
+from program import BACKBONE, NOISE, Program
 from torch.nn.functional import cross_entropy
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 SKIP, BLOCK = 3, 32
+TEXT = {"text": "text", "held_out": "20%"}
 SHAPES = {
     "quickstart": dict(hidden=96, layers=3, heads=3, kv=1, dim=32, feed=288, vocabulary=1024, rows=16, per=8, length=128, updates=40),
     "larger": dict(hidden=256, layers=6, heads=8, kv=4, dim=32, feed=768, vocabulary=1024, rows=8, per=4, length=256, updates=16),
     "wide": dict(hidden=512, layers=8, heads=8, kv=4, dim=64, feed=1536, vocabulary=8192, rows=4, per=2, length=256, updates=10),
 }
 
-PIPELINE = """
-pipeline "peer" seed={seed}
-dataset "text" from="text/*.txt" format="text" held-out="20%"
-tokenizer "bpe" kind="byte-level-bpe" vocabulary={vocabulary} {{ dataset "text" }}
-rows "text" tokenizer="bpe" length={length} packing="concat"
-mixture "prose" {{ dataset "text" }}
-random-init "tiny" tokenizer="bpe" {{
-    shape "qwen3" hidden={hidden} layers={layers} heads={heads} kv-heads={kv} head-dim={dim} feed-forward={feed} tied=#true context=256
-}}
-scheduler "linear" kind="linear"
-path "masked" source="mask" scheduler="linear"
+PIPELINE = BACKBONE + NOISE + """
 recipe "common" {{
     data rows="text" mixture="prose"
     batch rows={rows} per-device={per}
@@ -80,18 +70,14 @@ def write_text(folder, words=400_000):
         (folder / f"text/{i}.txt").write_text(" ".join(draw.choices(known, weights, k=words // 10)))
 
 
-class Fmflow:
-    """The program in a folder of its own. Each run has a seed of its own, so that no artifact of an earlier one is reused."""
+class Fmflow(Program):
+    """The program in a folder with a text. Each run has a seed of its own, so that no artifact of an earlier one is reused."""
 
     def __init__(self, program, shape, bf16):
-        self.program, self.shape, self.seed = program, shape, 0
+        super().__init__(program)
+        self.shape, self.seed = shape, 0
         self.compute = "bf16" if bf16 else "f32"
-        self.home = tempfile.TemporaryDirectory()
-        self.folder = Path(self.home.name)
         write_text(self.folder)
-
-    def run(self, *words):
-        return subprocess.run([self.program, *words], cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
     def rates(self, kind, _updates=None):
         """Tokens per second, and processor seconds of an update."""
@@ -104,7 +90,8 @@ class Fmflow:
     def train(self, kind, updates):
         """Processor seconds of a training, and its metrics."""
         self.seed += 1
-        settings = self.shape | {"updates": updates, "seed": self.seed, "block": BLOCK, "compute": self.compute}
+        settings = self.shape | TEXT | {"name": "peer", "context": 256, "block": BLOCK, "compute": self.compute}
+        settings |= {"updates": updates, "seed": self.seed}
         (self.folder / "p.kdl").write_text(PIPELINE.format(**settings))
         self.run("run", "p.kdl", "--until", "tiny" if kind == "ar" else "flow")
         before = children_seconds()

@@ -27,7 +27,7 @@ pub struct Grader<'a> {
     pub limits: Limits,
     /// Programs at a time.
     pub workers: usize,
-    /// Whether to stop; asked before every program.
+    /// Whether to stop; asked before every program, and while one runs.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
@@ -90,8 +90,12 @@ impl Grader<'_> {
             Err(tests) => tests,
         };
         let interpreter = self.interpreter.expect("who has tests to run looks for an interpreter first");
-        let attempt = Attempt { interpreter, problem, program: program.source, limits: self.limits };
-        run_twice(&attempt).map_err(|error| GradeError::Session { task: program.problem.name.clone(), error })
+        let attempt =
+            Attempt { interpreter, problem, program: program.source, limits: self.limits, stop: self.stop };
+        run_twice(&attempt).map_err(|error| match error {
+            SessionError::Stopped => GradeError::Stopped,
+            error => GradeError::Session { task: program.problem.name.clone(), error },
+        })
     }
 }
 
@@ -99,10 +103,14 @@ impl Grader<'_> {
 /// again probably causes it.
 fn run_twice(attempt: &Attempt<'_>) -> Result<Verdict, SessionError> {
     match run_attempt(attempt) {
-        Err(SessionError::Unfit(what)) => Err(SessionError::Unfit(what)),
+        Err(error @ (SessionError::Unfit(_) | SessionError::Stopped)) => Err(error),
         Err(_) => match run_attempt(attempt) {
             Err(error @ SessionError::CandidateKilled) => {
                 Ok(Verdict::new(Outcome::Killed, error.to_string()))
+            }
+            // Whatever it answers, it must not end the grading of the others.
+            Err(error @ SessionError::EndedByAnswer(_)) => {
+                Ok(Verdict::new(Outcome::BadAnswer, error.to_string()))
             }
             Err(error @ SessionError::Starved(_)) => Ok(Verdict::new(Outcome::TimedOut, error.to_string())),
             second => second,

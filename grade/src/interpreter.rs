@@ -1,6 +1,7 @@
 //! A Python interpreter: its real binary, and the files that it reads.
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ pub(crate) const FLAGS: [&str; 4] = ["-s", "-S", "-B", "-c"];
 
 /// How long an interpreter may take to describe itself.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Most bytes of its answer: far more than the paths of a standard library have.
+const MOST_WORDS: u64 = 1 << 20;
 
 /// An interpreter, and what the sandbox lets it read.
 #[derive(Clone, Debug)]
@@ -92,6 +96,12 @@ fn describe(candidate: &Path) -> Result<Description, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| error.to_string())?;
+    let mut stdout = child.stdout.take().expect("its stdout is a pipe");
+    // It ends if it goes on writing when nobody reads any more.
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        stdout.by_ref().take(MOST_WORDS).read_to_end(&mut text).map(|_| text)
+    });
     let start = Instant::now();
     while child.try_wait().map_err(|error| error.to_string())?.is_none() {
         if start.elapsed() > PATIENCE {
@@ -100,11 +110,12 @@ fn describe(candidate: &Path) -> Result<Description, String> {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        return Err(format!("it ends with {}", output.status));
+    let status = child.wait().map_err(|error| error.to_string())?;
+    let text = reader.join().expect("reading does not panic").map_err(|error| error.to_string())?;
+    if !status.success() && (text.len() as u64) < MOST_WORDS {
+        return Err(format!("it ends with {status}"));
     }
-    serde_json::from_slice(&output.stdout).map_err(|_| "it does not answer like Python".to_owned())
+    serde_json::from_slice(&text).map_err(|_| "it does not answer like Python".to_owned())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod syscalls;
 
 #[cfg(target_os = "linux")]
 pub use enter::enter_sandbox;
-pub(crate) use refusal::{NO_INTERPRETER, NO_SANDBOX};
+pub(crate) use refusal::{NO_INTERPRETER, NO_SANDBOX, OWN_USER};
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::interpreter::Interpreter;
 use crate::problem::encode_problem;
-use crate::sandbox::{Isolation, LIMITS};
+use crate::sandbox::{Isolation, LIMITS, OWN_USER};
 use crate::session::{Attempt, SessionError, run_attempt};
 
 /// Where a system has its own interpreter.
@@ -23,6 +23,14 @@ pub enum InterpreterError {
     /// The kernel does not offer what the sandbox needs.
     #[error("programs cannot be kept from this machine: {0}")]
     NoSandbox(String),
+}
+
+impl InterpreterError {
+    /// Whether this program lacks a right, and not the kernel a part of the sandbox: it runs as root, but may not become another user.
+    #[must_use]
+    pub fn is_of_rights(&self) -> bool {
+        matches!(self, Self::NoSandbox(what) if what.starts_with(OWN_USER))
+    }
 }
 
 /// Finds an interpreter: the first `python3` of PATH, and `/usr/bin/python3` if that one cannot be used, for example because it lies in a
@@ -71,7 +79,13 @@ fn try_candidate(
         Err(why) => return Ok(Err(why)),
     };
     let problem = build_probe();
-    let attempt = Attempt { interpreter: &interpreter, problem: &problem, program: PROBE, limits: LIMITS };
+    let attempt = Attempt {
+        interpreter: &interpreter,
+        problem: &problem,
+        program: PROBE,
+        limits: LIMITS,
+        stop: &|| false,
+    };
     match run_attempt(&attempt) {
         Ok(verdict) if verdict.passed() => Ok(Ok(interpreter)),
         Ok(verdict) => Ok(Err(format!("it fails in the sandbox: {}", verdict.detail))),
@@ -89,6 +103,14 @@ fn build_probe() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_right_is_no_old_kernel() {
+        let error = |what: &str| InterpreterError::NoSandbox(what.into());
+        assert!(error(&format!("{OWN_USER}: Operation not permitted")).is_of_rights());
+        assert!(!error("Landlock: not supported").is_of_rights());
+        assert!(!InterpreterError::None(Vec::new()).is_of_rights());
+    }
 
     #[test]
     fn the_first_of_path_comes_before_that_of_the_system() {

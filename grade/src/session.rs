@@ -14,8 +14,11 @@ pub(crate) use relay::run_attempt;
 use crate::interpreter::Interpreter;
 use crate::sandbox::Limits;
 
+/// Longest detail of a verdict, in bytes: a program may write any text instead of an exception.
+const MAX_DETAIL: usize = 4096;
+
 /// One program that is to be graded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     pub interpreter: &'a Interpreter,
     /// What the judge gets, as a literal.
@@ -23,6 +26,8 @@ pub(crate) struct Attempt<'a> {
     /// The source of the program.
     pub program: &'a str,
     pub limits: Limits,
+    /// Whether to stop; asked while it runs, too.
+    pub stop: &'a dyn Fn() -> bool,
 }
 
 /// How a program did.
@@ -37,7 +42,7 @@ pub enum Outcome {
     Raised,
     /// The program is no Python.
     SyntaxError,
-    /// It used up its processor time, or waited too long.
+    /// It used up its processor time, or slept too long.
     TimedOut,
     /// It ended before it answered.
     Exited,
@@ -54,13 +59,13 @@ pub enum Outcome {
 pub struct Verdict {
     /// How the program did.
     pub outcome: Outcome,
-    /// In words of the interpreter; empty if it passed.
+    /// In words of the interpreter, at most 4 KiB of them; empty if it passed.
     pub detail: String,
 }
 
 impl Verdict {
     pub(crate) fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { outcome, detail: detail.into() }
+        Self { outcome, detail: cut_detail(detail.into()) }
     }
 
     /// Whether every test holds.
@@ -68,6 +73,16 @@ impl Verdict {
     pub fn passed(&self) -> bool {
         self.outcome == Outcome::Passed
     }
+}
+
+/// A text of at most [`MAX_DETAIL`] bytes, which says so if something is missing.
+fn cut_detail(text: String) -> String {
+    if text.len() <= MAX_DETAIL {
+        return text;
+    }
+    let mark = format!(" ... (cut: it has {} bytes)", text.len());
+    // A text of its own: what is cut off must not stay in memory.
+    [&text[..text.floor_char_boundary(MAX_DETAIL - mark.len())], &mark].concat()
 }
 
 /// Why there is no verdict. Nothing of this is a failure of the program.
@@ -82,16 +97,36 @@ pub enum SessionError {
     /// The problem cannot be graded, whatever the program is.
     #[error("the problem cannot be graded: {0}")]
     Unfit(String),
-    /// The judge ended without a verdict.
+    /// The judge ended without a verdict, before it heard anything of the program.
     #[error("the interpreter of the tests ended: {0}")]
     JudgeEnded(String),
+    /// The judge ended without a verdict, after an answer of the program.
+    #[error("the interpreter of the tests ended after an answer of the program: {0}")]
+    EndedByAnswer(String),
     /// The candidate was killed by something else than its limits.
     #[error("the program was killed")]
     CandidateKilled,
     /// The processes did not get enough of the machine.
     #[error("the processes did not end in {0} seconds of wall time")]
     Starved(u64),
+    /// It was asked to stop.
+    #[error("grading was stopped")]
+    Stopped,
     /// A pipe failed.
     #[error("a pipe failed: {0}")]
     Pipe(#[from] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_detail_of_a_verdict_is_bounded_and_says_so() {
+        let detail = |text: String| Verdict::new(Outcome::Raised, text).detail;
+        assert_eq!(detail("x".repeat(MAX_DETAIL)), "x".repeat(MAX_DETAIL));
+        let cut = detail("ä".repeat(300_000));
+        assert!(cut.len() <= MAX_DETAIL && cut.capacity() <= MAX_DETAIL, "{}", cut.len());
+        assert!(cut.ends_with("ä ... (cut: it has 600000 bytes)"), "{cut}");
+    }
 }

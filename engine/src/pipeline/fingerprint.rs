@@ -49,6 +49,8 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 /// - 6 of `rows` and 2 of `tokenizer`: of several answers in a row each is learned; before, a dataset of such conversations was at fault, or
 ///   had them skipped.
 /// - 12 of `evaluate`: a gap of blanks is an answer; gaps of known length are written in batches. 13: its report has batch and template.
+/// - 14 of `evaluate`: in the test of a record laid out as in HumanEval, the function has its own name; a `StopIteration` of a program fails
+///   it; the time that a program sleeps is bounded in all, and time in which one of its threads waits for a processor is none.
 /// - 3 of `export`: the README of a checkpoint trained with strides says how it drafts, and that it is an autoregressive model.
 /// - 7 of `train` with an adapter: its result shares the weights of its base, and the change is added to them in a fixed order of sums.
 #[must_use]
@@ -64,7 +66,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Generate(_) => 5,
         StageConfig::Train(config) if config.adapter.is_some() => 7,
         StageConfig::Rows(_) | StageConfig::Train(_) => 6,
-        StageConfig::Evaluate(_) => 13,
+        StageConfig::Evaluate(_) => 14,
     }
 }
 

@@ -13,6 +13,16 @@ calls = 0
 answered = False
 raised = None
 
+# Longest text of a candidate that is kept, in letters: a candidate may write anything instead of an exception.
+LONGEST = 300
+
+# Longest question, as `MAX_BYTES` in literal.rs.
+MOST_BYTES = 1 << 20
+
+# What a test names that catches a `StopIteration`.
+CATCHING = {"StopIteration", "Exception", "BaseException"}
+stop_is_expected = False
+
 
 def ask(name, arguments, named):
     global answered, calls, raised
@@ -24,19 +34,22 @@ def ask(name, arguments, named):
             answered = True
             return value
         if kind != "raised":
-            raise CandidateFailed("%s: %s" % (kind, value))
-        names, text = value[1], str(value[2])
+            raise CandidateFailed("%s: %s" % (kind, str(value)[:LONGEST]))
+        own, names, text = [str(value[0])[:LONGEST], value[1], str(value[2])[:LONGEST]]
         kinds = [getattr(builtins, str(name), None) for name in names]
-    except (TypeError, ValueError, IndexError) as error:
-        raise CandidateFailed("an answer is no value: %s" % error)
+    except Exception as error:
+        raise CandidateFailed("an answer is no value: %s" % str(error)[:LONGEST])
     for base in kinds:
+        if base is StopIteration and not stop_is_expected:
+            # It would end a `map` of the tests as if everything was right.
+            break
         if isinstance(base, type) and issubclass(base, Exception):
             try:
                 raised = base(text)
             except TypeError:
                 continue
             raise raised
-    raise CandidateFailed("%s: %s" % (value[0], text))
+    raise CandidateFailed("%s: %s" % (own, text))
 
 
 def make_proxy(name):
@@ -56,6 +69,10 @@ def refuse_unsayable(question):
         if answered:
             raise CandidateFailed("an argument that depends on its answers is %s" % error)
         raise Unfit("an argument of a test is %s" % error)
+    if sum(map(len, words)) > MOST_BYTES:
+        if answered:
+            raise CandidateFailed("an argument that depends on its answers is longer than %d bytes" % MOST_BYTES)
+        raise Unfit("an argument of a test is longer than %d bytes" % MOST_BYTES)
     if "O" in [word[0] for word in words]:
         if has_answered_opaque(question):
             raise CandidateFailed("it answered no literal, and a test passes that on")
@@ -90,37 +107,63 @@ def prepare(problem, space):
         raise Unfit("the tests are no Python: %s" % error)
 
 
-def replace_by_proxies(tests, space, has_reference):
+def is_of_reference(value):
+    """Whether the reference made it: a function or class of its own, or what `functools` and `operator` made for it."""
+    return getattr(value, "__module__", None) == "reference" or (
+        callable(value) and not isinstance(value, type) and type(value).__module__ in ("functools", "operator")
+    )
+
+
+def replace_by_proxies(names, space, has_reference):
     """Every function of the reference that the tests name; without a reference, every name that nothing defines."""
-    used = sorted(set().union(*map(list_names, tests)))
     if has_reference:
-        own = [name for name in used if getattr(space.get(name), "__module__", None) == "reference"]
+        own = [name for name in names if is_of_reference(space.get(name))]
     else:
-        own = [name for name in used if name not in space and not hasattr(builtins, name)]
+        own = [name for name in names if name not in space and not hasattr(builtins, name)]
     for name in own:
         space[name] = make_proxy(name)
     return own
 
 
-def run(problem):
-    module = type(sys)("reference")
-    sys.modules["reference"] = module
-    space = module.__dict__
-    tests = prepare(problem, space)
-    entry = problem["entry"]
-    if problem["inputs"] is not None:
-        return compare_outputs(problem, space)
-    if entry is None:
-        if not replace_by_proxies(tests, space, problem["reference"]):
-            raise Unfit("no test calls a function of the solution")
-        for test in tests:
-            exec(test, space)
-        return
+def run_tests(tests, names, space, has_reference):
+    if not replace_by_proxies(names, space, has_reference):
+        raise Unfit("no test calls a function of the solution")
+    for test in tests:
+        exec(test, space)
+
+
+def run_check(tests, names, space, has_reference, entry):
+    """As if the tests stood behind the program: the function has its own name, too. Its helpers are those of the reference, which stand
+    in the prompt; without one, every name that nothing defines is the candidate's."""
+    if not has_reference:
+        replace_by_proxies([name for name in names if name != "check"], space, False)
+    space[entry] = proxy = make_proxy(entry)
     for test in tests:
         exec(test, space)
     if not callable(space.get("check")):
         raise Unfit("`test` defines no function `check`")
-    space["check"](make_proxy(entry))
+    space["check"](proxy)
+
+
+def run(problem):
+    global stop_is_expected
+    module = type(sys)("reference")
+    sys.modules["reference"] = module
+    space = module.__dict__
+    tests = prepare(problem, space)
+    names = sorted(set().union(*map(list_names, tests)))
+    stop_is_expected = not CATCHING.isdisjoint(names)
+    entry, has_reference = problem["entry"], problem["reference"]
+    if entry is not None and has_reference and not callable(space.get(entry)):
+        raise Unfit("the reference solution defines no function %s" % entry)
+    if problem["inputs"] is not None:
+        compare_outputs(problem, space)
+    elif entry is None:
+        run_tests(tests, names, space, has_reference)
+    else:
+        run_check(tests, names, space, has_reference, entry)
+    if calls == 0:
+        raise Unfit("no test calls %s" % (entry or "a function of the solution"))
 
 
 def copy(value):
@@ -203,25 +246,32 @@ RULES = {
 }
 
 
-def compare_outputs(problem, space):
-    """The rule of EvalPlus: equal, or floats within a tolerance; or a rule of the problem's own."""
-    entry = problem["entry"]
-    reference, candidate = space.get(entry), make_proxy(entry)
-    if not callable(reference):
-        raise Unfit("the reference solution defines no function %s" % entry)
-    shape, rule, tolerance = SHAPES[problem["shape"]], RULES[problem["rule"]], problem["tolerance"]
+def find_expected(problem, reference):
+    """The arguments of each input, and what the reference solution returns for them. All at once, so that a reference at fault is found
+    whatever the candidate is."""
+    shape, pairs = SHAPES[problem["shape"]], []
     for at, arguments in enumerate(problem["inputs"]):
         try:
             arguments = shape(arguments)
         except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise Unfit("input %d is not that of MBPP+: %s" % (at + 1, error))
-        expected = reference(*copy(arguments))
-        if problem["rule"] == "not none":
-            expected = expected is not None
         try:
-            expected = copy(expected)
+            expected = reference(*copy(arguments))
+            if problem["rule"] == "not none":
+                expected = expected is not None
+            pairs.append((arguments, copy(expected)))
         except TooDeep as error:
             raise Unfit("the reference solution returns %s" % error)
+        except BaseException as error:
+            raise Unfit("the reference solution raises %s: %s, of input %d" % (*describe(error)[::2], at + 1))
+    return pairs
+
+
+def compare_outputs(problem, space):
+    """The rule of EvalPlus: equal, or floats within a tolerance; or a rule of the problem's own."""
+    pairs, candidate = find_expected(problem, space[problem["entry"]]), make_proxy(problem["entry"])
+    rule, tolerance = RULES[problem["rule"]], problem["tolerance"]
+    for at, (arguments, expected) in enumerate(pairs):
         given = candidate(*arguments)
         right = rule(arguments, given, expected, tolerance)
         if problem["rule"] == "root":
@@ -255,6 +305,8 @@ def judge():
         return "unfit", str(error), 0
     except BaseException as error:
         name, _, text = describe(error)
+        if calls == 0:
+            return "unfit", "the tests raise %s: %s before they call a function of the solution" % (name, text), 0
         kind = "raised" if error is raised else "assertion" if isinstance(error, AssertionError) else "test-error"
         return kind, "%s: %s" % (name, text) if text else name, find_line(error)
     return "passed", "", 0

@@ -12,7 +12,7 @@ use rustix::process::{
     Gid, Resource, Rlimit, Signal, Uid, getuid, set_parent_process_death_signal, setrlimit, setsid,
 };
 
-use super::refusal::Refusal;
+use super::refusal::{OWN_USER, Refusal};
 use super::{ARGUMENT, Isolation, SandboxPlan};
 
 /// Where the interpreter reads messages.
@@ -100,7 +100,7 @@ fn limit_process(plan: &SandboxPlan) -> Result<(), Refusal> {
     setsid().map_err(|error| Refusal::sandbox("a session of its own", error))?;
     limit_resources(plan).map_err(|error| Refusal::sandbox("limits of resources", error))?;
     if plan.isolation == Isolation::Enforced && getuid().is_root() {
-        change_user().map_err(|error| Refusal::sandbox("a user of its own", error))?;
+        change_user().map_err(|error| Refusal::sandbox(OWN_USER, error))?;
     }
     // After the change of user, which clears it.
     set_parent_process_death_signal(Some(Signal::KILL))

@@ -9,6 +9,9 @@ pub(crate) const NO_SANDBOX: &str = "no-sandbox";
 /// The kind of the message of a process that cannot become the interpreter.
 pub(crate) const NO_INTERPRETER: &str = "no-interpreter";
 
+/// The part of the sandbox that needs a right of root.
+pub(crate) const OWN_USER: &str = "a user of its own";
+
 /// What the process says before it ends.
 #[cfg(target_os = "linux")]
 pub(super) struct Refusal {

@@ -14,7 +14,10 @@ use super::message::{Message, MessageError};
 use crate::sandbox::{self, SandboxPlan};
 
 /// How often a process that does not answer is looked at.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(25);
+
+/// How many ticks one look may stand for: this process may have been kept from looking.
+const MOST_TICKS: u32 = 4;
 
 /// Most bytes read at once.
 const CHUNK: usize = 1 << 16;
@@ -25,6 +28,8 @@ pub(super) struct Peer {
     input: ChildStdin,
     output: ChildStdout,
     read: Vec<u8>,
+    /// How long it slept while somebody waited for it.
+    slept: Duration,
 }
 
 /// Why a process does not answer.
@@ -34,8 +39,12 @@ pub(super) enum Silence {
     Ended(ExitStatus),
     /// What it wrote is no message.
     Garbled(MessageError),
-    /// It had the processor, or slept, for longer than it may.
-    TooSlow,
+    /// It slept for longer than it may before one answer.
+    SleptLong,
+    /// It slept for longer than it may before all of its answers.
+    SleptOften,
+    /// The grader was asked to stop.
+    Stopped,
     /// The time of the whole session is over.
     Starved,
     /// The pipe failed.
@@ -48,13 +57,17 @@ impl From<io::Error> for Silence {
     }
 }
 
-/// The time that a process has for one answer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// Longest time that it may run or sleep. Time in which it waited for a processor does not count.
-    pub active: Duration,
+/// The time that a process has. How long it may run is a limit of the sandbox; time in which it waits for a processor does not count.
+#[derive(Clone, Copy)]
+pub(super) struct Patience<'a> {
+    /// Longest time that it may sleep before one answer.
+    pub sleep: Duration,
+    /// Longest time that it may sleep before all of its answers.
+    pub all_sleep: Duration,
     /// When the whole session is over.
     pub end: Instant,
+    /// Whether to stop.
+    pub stop: &'a dyn Fn() -> bool,
 }
 
 impl Peer {
@@ -62,7 +75,7 @@ impl Peer {
         let mut child = sandbox::start(plan)?;
         let input = child.stdin.take().expect("its stdin is a pipe");
         let output = child.stdout.take().expect("its stdout is a pipe");
-        let peer = Self { child, input, output, read: Vec::new() };
+        let peer = Self { child, input, output, read: Vec::new(), slept: Duration::ZERO };
         for pipe in [peer.input.as_fd(), peer.output.as_fd()] {
             fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
         }
@@ -70,15 +83,15 @@ impl Peer {
     }
 
     /// Sends a message.
-    pub(super) fn send(&mut self, message: &Message, patience: Patience) -> Result<(), Silence> {
+    pub(super) fn send(&mut self, message: &Message, patience: Patience<'_>) -> Result<(), Silence> {
         let bytes = message.to_bytes();
-        let (mut rest, start) = (bytes.as_slice(), Watch::new(&self.child));
+        let (mut rest, mut watch) = (bytes.as_slice(), Watch::new());
         while !rest.is_empty() {
             match self.input.write(rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.count_sleep(&mut watch, patience)?;
                     wait_for(self.input.as_fd(), PollFlags::OUT, patience)?;
-                    start.check(patience)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(self.end()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -89,8 +102,8 @@ impl Peer {
     }
 
     /// Waits for a message.
-    pub(super) fn receive(&mut self, patience: Patience) -> Result<Message, Silence> {
-        let start = Watch::new(&self.child);
+    pub(super) fn receive(&mut self, patience: Patience<'_>) -> Result<Message, Silence> {
+        let mut watch = Watch::new();
         let mut chunk = vec![0; CHUNK];
         loop {
             if let Some(message) = Message::take_from(&mut self.read).map_err(Silence::Garbled)? {
@@ -100,12 +113,31 @@ impl Peer {
                 Ok(0) => return Err(self.end()),
                 Ok(count) => self.read.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.count_sleep(&mut watch, patience)?;
                     wait_for(self.output.as_fd(), PollFlags::IN, patience)?;
-                    start.check(patience)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Called when nothing more of it is there: a process that sleeps now has slept since the last look.
+    fn count_sleep(&mut self, watch: &mut Watch, patience: Patience<'_>) -> Result<(), Silence> {
+        let passed = watch.last.elapsed();
+        if passed < TICK {
+            return Ok(());
+        }
+        watch.last = Instant::now();
+        if !could_run(self.child.id()) {
+            let passed = passed.min(TICK * MOST_TICKS);
+            watch.slept += passed;
+            self.slept += passed;
+        }
+        match () {
+            () if watch.slept >= patience.sleep => Err(Silence::SleptLong),
+            () if self.slept >= patience.all_sleep => Err(Silence::SleptOften),
+            () => Ok(()),
         }
     }
 
@@ -116,7 +148,9 @@ impl Peer {
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Silence::Ended(status),
-                Ok(None) if start.elapsed() < TICK => std::thread::sleep(Duration::from_millis(1)),
+                Ok(None) if start.elapsed() < TICK * MOST_TICKS => {
+                    std::thread::sleep(Duration::from_millis(1))
+                }
                 Ok(None) => return Silence::Ended(ExitStatus::from_raw(0)),
                 Err(error) => return error.into(),
             }
@@ -137,42 +171,72 @@ impl Drop for Peer {
 }
 
 /// Waits for a pipe, but no longer than a tick.
-fn wait_for(pipe: BorrowedFd<'_>, flags: PollFlags, patience: Patience) -> Result<(), Silence> {
+fn wait_for(pipe: BorrowedFd<'_>, flags: PollFlags, patience: Patience<'_>) -> Result<(), Silence> {
     let tick = Timespec::try_from(TICK).expect("a tick is short");
     match poll(&mut [PollFd::from_borrowed_fd(pipe, flags)], Some(&tick)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) if (patience.stop)() => Err(Silence::Stopped),
         Ok(_) | Err(rustix::io::Errno::INTR) if Instant::now() < patience.end => Ok(()),
         Ok(_) | Err(rustix::io::Errno::INTR) => Err(Silence::Starved),
         Err(error) => Err(io::Error::from(error).into()),
     }
 }
 
-/// Since when one answer is waited for.
+/// How long one answer is waited for.
 struct Watch {
-    process: u32,
-    start: Instant,
-    waited: Duration,
+    last: Instant,
+    slept: Duration,
 }
 
 impl Watch {
-    fn new(child: &Child) -> Self {
-        let process = child.id();
-        Self { process, start: Instant::now(), waited: read_waited(process) }
-    }
-
-    fn check(&self, patience: Patience) -> Result<(), Silence> {
-        let passed = self.start.elapsed();
-        if passed < patience.active {
-            return Ok(());
-        }
-        let waited = read_waited(self.process).saturating_sub(self.waited);
-        if passed.saturating_sub(waited) < patience.active { Ok(()) } else { Err(Silence::TooSlow) }
+    fn new() -> Self {
+        Self { last: Instant::now(), slept: Duration::ZERO }
     }
 }
 
-/// How long a process was ready to run but had no processor: the second number of its `schedstat`. Zero where the kernel does not
-/// count it; then a starved process is only saved by its processor time being far from the limit.
-fn read_waited(process: u32) -> Duration {
-    let text = std::fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap_or_default();
-    let nanos = text.split(' ').nth(1).and_then(|word| word.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or(0))
+/// Whether a thread of a process runs, waits for a processor, or waits for a disk: whoever has much of the load of a machine does one of
+/// these. Its other threads may sleep meanwhile. A process of which nothing can be read is taken for one that sleeps.
+fn could_run(process: u32) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return false };
+    tasks.flatten().any(|task| {
+        // `NUMBER (NAME) STATE ..`; the name may hold anything.
+        let text = std::fs::read(task.path().join("stat")).unwrap_or_default();
+        let name = text.iter().rposition(|byte| *byte == b')');
+        name.and_then(|end| text.get(end + 2)).is_some_and(|state| matches!(state, b'R' | b'D'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// How many of ten looks see that a script of Python could run.
+    fn looks(script: &str) -> usize {
+        let mut child = Command::new("python3")
+            .args(["-c", &format!("import threading, time\nprint(flush=True)\n{script}")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        let look = |_: &u32| {
+            std::thread::sleep(Duration::from_millis(20));
+            could_run(child.id())
+        };
+        let found = (0..10).filter(look).count();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        found
+    }
+
+    #[test]
+    fn a_thread_that_works_is_no_sleep() {
+        let work = "def work():\n    while True: pass";
+        let found =
+            looks(&format!("{work}\nthread = threading.Thread(target=work)\nthread.start()\nthread.join()"));
+        assert!(found >= 8, "{found}");
+        let found =
+            looks("thread = threading.Thread(target=time.sleep, args=[99])\nthread.start()\nthread.join()");
+        assert!(found <= 2, "{found}");
+    }
 }

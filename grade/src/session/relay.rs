@@ -20,11 +20,16 @@ const WALL_FACTOR: u32 = 20;
 /// What the tests may use more than the program: they also run the reference solution.
 const JUDGE_FACTOR: u64 = 3;
 
-struct Session {
+/// How many times its processor time a program may sleep in all of its answers.
+const SLEEP_FACTOR: u32 = 6;
+
+struct Session<'a> {
     judge: Peer,
     candidate: Peer,
-    patience: Patience,
+    patience: Patience<'a>,
     seconds: u64,
+    /// Whether the judge has heard of the candidate. Before that, nothing that the judge does is the candidate's fault.
+    answered: bool,
 }
 
 /// What a candidate may say about a call.
@@ -50,8 +55,14 @@ pub(crate) fn run_attempt(attempt: &Attempt<'_>) -> Result<Verdict, SessionError
     }
 }
 
+/// The judge begins: a problem that cannot be graded is found whatever the program is.
 fn converse(attempt: &Attempt<'_>) -> Result<Verdict, Stop> {
     let mut session = Session::start(attempt)?;
+    session.tell_judge(&Message::new("problem", 0, attempt.problem.as_bytes()))?;
+    let mut asked = session.hear_judge()?;
+    if asked.kind == "verdict" {
+        return read_verdict(&asked).map_err(Stop::Error);
+    }
     let body = encode_text(attempt.program);
     let loaded = session.ask_candidate(&Message::new("load", 0, body.as_bytes()))?;
     match loaded.kind.as_str() {
@@ -60,37 +71,41 @@ fn converse(attempt: &Attempt<'_>) -> Result<Verdict, Stop> {
         "raised" => return Ok(Verdict::new(Outcome::Raised, describe(&loaded))),
         _ => return Ok(forged()),
     }
-    session.tell_judge(&Message::new("problem", 0, attempt.problem.as_bytes()))?;
-    loop {
-        let asked = session.hear_judge()?;
-        if asked.kind == "verdict" {
-            return read_verdict(&asked).map_err(Stop::Error);
-        }
+    while asked.kind != "verdict" {
         let answer = session.ask_candidate(&asked)?;
         if !ANSWERS.contains(&answer.kind.as_str()) {
             return Ok(forged());
         }
+        session.answered = true;
         session.tell_judge(&answer)?;
+        asked = session.hear_judge()?;
     }
+    read_verdict(&asked).map_err(Stop::Error)
 }
 
-impl Session {
-    fn start(attempt: &Attempt<'_>) -> Result<Self, SessionError> {
+impl<'a> Session<'a> {
+    fn start(attempt: &Attempt<'a>) -> Result<Self, SessionError> {
         let start = |script: &str, factor: u64| Peer::start(&build_plan(attempt, script, factor));
         let (judge, candidate) = (start(JUDGE, JUDGE_FACTOR)?, start(CANDIDATE, 1)?);
         let seconds = attempt.limits.cpu_seconds;
         let wall = Duration::from_secs(seconds.max(1)) * WALL_FACTOR;
-        let patience = Patience { active: Duration::from_secs(seconds + 1), end: Instant::now() + wall };
-        let mut session = Self { judge, candidate, patience, seconds };
+        let patience = Patience {
+            sleep: Duration::from_secs(seconds + 1),
+            all_sleep: Duration::from_secs(seconds.max(1)) * SLEEP_FACTOR,
+            end: Instant::now() + wall,
+            stop: attempt.stop,
+        };
+        let mut session = Self { judge, candidate, patience, seconds, answered: false };
         let patience = session.judge_patience();
         expect_hello(&mut session.judge, patience)?;
         expect_hello(&mut session.candidate, patience)?;
         Ok(session)
     }
 
-    fn judge_patience(&self) -> Patience {
+    fn judge_patience(&self) -> Patience<'a> {
         let factor = u32::try_from(JUDGE_FACTOR).expect("it is small");
-        Patience { active: self.patience.active * factor, ..self.patience }
+        let Patience { sleep, all_sleep, .. } = self.patience;
+        Patience { sleep: sleep * factor, all_sleep: all_sleep * factor, ..self.patience }
     }
 
     /// Passes a question to the candidate. Only an answer to this question counts.
@@ -114,7 +129,9 @@ impl Session {
             Silence::Ended(status) => verdict(Outcome::Exited, &format!("the program ended: {status}")),
             Silence::Garbled(MessageError::TooLong) => verdict(Outcome::BadAnswer, "an answer is too long"),
             Silence::Garbled(error) => verdict(Outcome::BadAnswer, &format!("an answer is none: {error}")),
-            Silence::TooSlow => verdict(Outcome::TimedOut, "no answer in time"),
+            Silence::SleptLong => verdict(Outcome::TimedOut, "no answer in time"),
+            Silence::SleptOften => verdict(Outcome::TimedOut, "its answers take too long in all"),
+            Silence::Stopped => SessionError::Stopped.into(),
             Silence::Starved => SessionError::Starved(self.seconds * u64::from(WALL_FACTOR)).into(),
             Silence::Pipe(error) => SessionError::Pipe(error).into(),
         }
@@ -130,18 +147,26 @@ impl Session {
         heard.map_err(|silence| self.blame_judge(silence))
     }
 
-    /// The tests take long only if an answer makes them.
+    /// What the tests do before an answer is their own fault; afterwards, it is that of an answer.
     fn blame_judge(&self, silence: Silence) -> Stop {
+        let blame = |outcome, answers: &str, tests: String| match self.answered {
+            true => Stop::Verdict(Verdict::new(outcome, answers)),
+            false => SessionError::Unfit(tests).into(),
+        };
         let slow = || {
-            Stop::Verdict(Verdict::new(Outcome::TimedOut, "the tests do not come to an end with its answers"))
+            let tests = "the tests do not come to their first question".to_owned();
+            blame(Outcome::TimedOut, "the tests do not come to an end with its answers", tests)
         };
         match silence {
             Silence::Ended(status) if used_up_time(status) => slow(),
-            Silence::TooSlow => slow(),
+            Silence::SleptLong | Silence::SleptOften => slow(),
+            Silence::Ended(status) if self.answered => SessionError::EndedByAnswer(status.to_string()).into(),
             Silence::Ended(status) => SessionError::JudgeEnded(status.to_string()).into(),
             Silence::Garbled(error) => {
-                SessionError::Unfit(format!("a question is too large: {error}")).into()
+                let tests = format!("a question is too large: {error}");
+                blame(Outcome::BadAnswer, "the tests make a question of its answers that is too large", tests)
             }
+            Silence::Stopped => SessionError::Stopped.into(),
             Silence::Starved => SessionError::Starved(self.seconds * u64::from(WALL_FACTOR)).into(),
             Silence::Pipe(error) => SessionError::Pipe(error).into(),
         }
@@ -162,7 +187,7 @@ fn build_plan(attempt: &Attempt<'_>, script: &str, factor: u64) -> SandboxPlan {
 }
 
 /// The first message of an interpreter that works.
-fn expect_hello(peer: &mut Peer, patience: Patience) -> Result<(), SessionError> {
+fn expect_hello(peer: &mut Peer, patience: Patience<'_>) -> Result<(), SessionError> {
     match peer.receive(patience) {
         Ok(message) if message.kind == "hello" => Ok(()),
         Ok(message) if message.kind == NO_SANDBOX => Err(SessionError::NoSandbox(message.text())),
@@ -170,6 +195,7 @@ fn expect_hello(peer: &mut Peer, patience: Patience) -> Result<(), SessionError>
         Ok(message) => Err(SessionError::NoStart(format!("it says `{}`", message.kind))),
         Err(Silence::Ended(status)) => Err(SessionError::NoStart(format!("it ends with {status}"))),
         Err(Silence::Pipe(error)) => Err(SessionError::Pipe(error)),
+        Err(Silence::Stopped) => Err(SessionError::Stopped),
         Err(silence) => Err(SessionError::NoStart(format!("it does not answer: {silence:?}"))),
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod attacks;
+mod blame;
 mod exhaustion;
 mod forgeries;
 mod verdicts;
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
     let user = arguments.iter().any(|argument| argument == AS_USER);
     arguments.retain(|argument| argument != AS_USER);
     let mut trials =
-        [attacks::trials(), forgeries::trials(), exhaustion::trials(), verdicts::trials()].concat_all();
+        [attacks::trials(), forgeries::trials(), exhaustion::trials(), verdicts::trials(), blame::trials()]
+            .concat_all();
     if !user {
         trials.push(Trial::test("a_kernel_without_landlock_is_refused", run_without_landlock));
         if rustix::process::getuid().is_root() {

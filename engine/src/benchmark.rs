@@ -5,9 +5,11 @@ mod files;
 mod flips;
 mod samples;
 mod scores;
+mod selection;
 
 pub use files::{BenchmarkFileError, read_placed_problems, read_problems};
 pub(crate) use files::{find_unread_field, read_first_problems};
 pub(crate) use flips::Flips;
-pub use samples::{Sample, SampleSource, read_samples};
+pub use samples::{Sample, SampleFile, SampleSource, read_samples};
 pub use scores::{BenchmarkScores, GradedSample, ProblemScore, is_empty, score_samples};
+pub use selection::{LeftOut, WantedSamples};

@@ -191,6 +191,74 @@ fn what_cannot_be_graded_is_named_with_its_line() {
     assert_eq!(project.fmflow(&arguments("human-eval", &[])).code, 2);
 }
 
+/// A line of the `samples.jsonl` of an evaluation.
+fn written(benchmark: &str, checkpoint: &str, task: &str, completion: Option<&str>) -> String {
+    let mut line =
+        json!({"task_id": task, "benchmark": benchmark, "checkpoint": checkpoint, "outcome": "passed"});
+    line["completion"] = completion.into();
+    line.to_string() + "\n"
+}
+
+#[test]
+fn the_answers_of_an_evaluation_are_graded_by_benchmark_and_checkpoint() {
+    let right = Some("    return x + x\n");
+    // A number alone could be a task of either benchmark; a choice has no program.
+    let samples = written("humaneval", "a", "HumanEval/0", right)
+        + &written("mbpp", "a", "2", Some("def area(r): return 3.141592653589793 * r * r"))
+        + &written("capitals", "a", "0", None);
+    let project = project(HUMANEVAL, &samples);
+    project.write("mbpp.jsonl", MBPP);
+    let json = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&project.fmflow(arguments).ok().stdout).unwrap()
+    };
+    let found = json(&arguments("humaneval", &["--json"]));
+    assert_eq!((&found["passed"], &found["total"]), (&1.into(), &1.into()));
+    assert_eq!(found["left_out"], json!({"benchmarks": {"mbpp": 1, "capitals": 1}, "checkpoints": {}}));
+    let mbpp = ["grade", "mbpp", "--problems", "mbpp.jsonl", "--samples", "samples.jsonl", "--json"];
+    assert_eq!(json(&mbpp)["passed"], 1);
+    let chosen = [&mbpp[..], &["--benchmark", "humaneval"]].concat();
+    project.fmflow(&chosen).exits(8).says("samples.jsonl:1: task HumanEval/0 is not among the problems");
+    project.fmflow(&arguments("gsm8k", &[])).exits(8).says("problems.jsonl:1: `question` is missing");
+
+    let two = samples + &written("humaneval", "b", "HumanEval/0", Some("    return x\n"));
+    project.write("samples.jsonl", &two);
+    project
+        .fmflow(&arguments("humaneval", &[]))
+        .exits(8)
+        .says("samples of several checkpoints: a, b")
+        .says("--checkpoint NAME");
+    for (checkpoint, passed) in [("a", 1), ("b", 0)] {
+        let found = json(&arguments("humaneval", &["--checkpoint", checkpoint, "--json"]));
+        assert_eq!((&found["passed"], &found["total"]), (&passed.into(), &1.into()), "{checkpoint}");
+    }
+    let text = project.fmflow(&arguments("humaneval", &["--checkpoint", "b"])).ok().stdout;
+    assert!(text.contains("left out, of other benchmarks: mbpp (1), capitals (1)\n"), "{text}");
+    assert!(text.contains("left out, of other checkpoints: a (1)\n"), "{text}");
+}
+
+#[test]
+fn one_program_cannot_end_the_grading_of_the_others() {
+    let shout = "import os, time\\ndata = b'missing 1 1000002\\\\nB' + b'00' * 500000 + b';'\\n\
+                 def shout(text):\\n    rest = data\\n    while rest: rest = rest[os.write(4, rest):]\\n    time.sleep(9)\\n";
+    let samples = sample("HumanEval/0", "completion", "    return x + x\n")
+        + &format!("{{\"task_id\": \"HumanEval/1\", \"solution\": \"{shout}\"}}\n");
+    let ran = project(HUMANEVAL, &samples).fmflow(&arguments("humaneval", &["--json"])).ok();
+    let json: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&json["passed"], &json["results"][1]["outcome"]), (&1.into(), &"raised".into()));
+    assert!(json["results"][1]["detail"].as_str().unwrap().len() < 1000);
+}
+
+#[test]
+fn files_that_are_none_and_arrays_are_told() {
+    let project = project(HUMANEVAL, "[{\"task_id\": 0, \"completion\": \"\"}]\n");
+    let ran = project.fmflow(&arguments("humaneval", &[])).exits(8).says("one object per line");
+    assert!(!ran.stderr.contains("format="), "{}", ran.stderr);
+    for absent in ["nowhere.jsonl", "."] {
+        let given = ["grade", "humaneval", "--problems", "problems.jsonl", "--samples", absent];
+        project.fmflow(&given).exits(1).says("cannot read");
+    }
+}
+
 #[test]
 fn a_shim_that_is_no_python_is_passed_over_and_none_at_all_is_told() {
     let samples = sample("HumanEval/0", "completion", "    return x + x\n");

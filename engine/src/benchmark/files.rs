@@ -187,13 +187,18 @@ fn count_bytes(record: &Map<String, Value>) -> usize {
 }
 
 fn explain_fault(shown: &str, cause: RecordFault) -> BenchmarkFileError {
+    // Files of benchmarks have lines, and no `format`.
+    let fix = |fix: String| match fix.contains("`format=") {
+        true => "write one object per line, as `jq -c '.[]'` does".to_owned(),
+        false => fix,
+    };
     match cause {
         RecordFault::Unreadable(error) => {
             fault(shown, error.to_string(), "check the file, or fetch it again")
         }
-        RecordFault::Unfit(found) => fault(shown, found.problem, found.fix),
+        RecordFault::Unfit(found) => fault(shown, found.problem, fix(found.fix.into())),
         RecordFault::Record { place, fault: found, .. } => {
-            fault(&RecordPlace::in_file(place, shown), found.problem, found.fix)
+            fault(&RecordPlace::in_file(place, shown), found.problem, fix(found.fix.into()))
         }
     }
 }

@@ -6,6 +6,7 @@ use fmflow_grade::problem::{Layout, Problem, TaskId};
 use serde_json::{Map, Value};
 
 use super::files::{BenchmarkFileError, fault, read_records};
+use super::selection::{LeftOut, Marks, WantedSamples};
 use crate::text::escape::escape_line;
 use crate::text::unpack::DataFile;
 
@@ -47,31 +48,44 @@ impl Sample {
     }
 }
 
-/// Reads samples for the problems from `file`, which is shown as `shown`.
+/// The samples of a file that are to be graded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleFile {
+    /// In the order of the file; at least one.
+    pub samples: Vec<Sample>,
+    /// The others.
+    pub left_out: LeftOut,
+}
+
+/// Reads samples for the problems from `file`, which is shown as `shown`. What is wrong with a line that is left out does not matter: it may be
+/// of a benchmark that has no programs.
 ///
 /// # Errors
-/// If a line or a field is at fault, a sample is for none of the problems, or there is no sample.
+/// If a line or a field is at fault, a sample is for none of the problems, there is no sample, or it is not clear which are meant.
 pub fn read_samples(
     file: DataFile,
     shown: &str,
     problems: &[Problem],
-) -> Result<Vec<Sample>, BenchmarkFileError> {
-    let known = KnownTasks::of(problems);
-    let samples = read_records(file, shown, |place, object| {
-        let sample = read_sample(&object.fields).map_err(|what| {
-            fault(
-                place,
-                what,
-                "write {\"task_id\": \"HumanEval/0\", \"completion\": \"...\"} or \"solution\"",
-            )
-        })?;
-        let id = known.find(&sample).map_err(|(what, fix)| fault(place, what, fix))?.clone();
-        Ok(Sample { id, ..sample })
+    wanted: &WantedSamples<'_>,
+) -> Result<SampleFile, BenchmarkFileError> {
+    let lines = read_records(file, shown, |place, object| {
+        Ok((Marks::read(&object.fields), (place.to_owned(), read_sample(&object.fields))))
     })?;
-    match samples.is_empty() {
-        true => Err(fault(shown, "the file holds no sample", "write one object per line")),
-        false => Ok(samples),
+    if lines.is_empty() {
+        return Err(fault(shown, "the file holds no sample", "write one object per line"));
     }
+    let (marks, lines): (Vec<Marks>, Vec<_>) = lines.into_iter().unzip();
+    let (kept, left_out) = wanted.choose(shown, &marks)?;
+    let known = KnownTasks::of(problems);
+    let find = |(place, sample): (String, Result<Sample, String>)| {
+        let fix = "write {\"task_id\": \"HumanEval/0\", \"completion\": \"...\"} or \"solution\"";
+        let sample = sample.map_err(|what| fault(&place, what, fix))?;
+        let id = known.find(&sample).map_err(|(what, fix)| fault(&place, what, fix))?.clone();
+        Ok(Sample { id, ..sample })
+    };
+    let kept = lines.into_iter().zip(kept).filter(|(_, kept)| *kept);
+    let samples = kept.map(|(line, _)| find(line)).collect::<Result<_, _>>()?;
+    Ok(SampleFile { samples, left_out })
 }
 
 /// The problems that samples may be for.

@@ -17,9 +17,10 @@ use fmflow_grade::session::{SessionError, Verdict};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::{CommandContext, signals, usage_error};
+use super::{CommandContext, signals};
 use crate::benchmark::{
-    BenchmarkFileError, BenchmarkScores, GradedSample, Sample, read_problems, read_samples, score_samples,
+    BenchmarkFileError, BenchmarkScores, GradedSample, LeftOut, Sample, SampleFile, WantedSamples,
+    read_problems, read_samples, score_samples,
 };
 use crate::error::{Error, Failure, FailureKind, Result};
 use crate::text::display::count_noun;
@@ -39,6 +40,12 @@ pub(super) struct GradeArguments {
     /// The samples: JSON lines with `task_id`, and `completion` or `solution`
     #[arg(long, value_name = "FILE")]
     samples: PathBuf,
+    /// Which benchmark's samples, of a file of several; others are left out [default: that of NAME]
+    #[arg(long, value_name = "NAME")]
+    benchmark: Option<String>,
+    /// Which checkpoint's samples, of a file of several
+    #[arg(long, value_name = "NAME")]
+    checkpoint: Option<String>,
     /// Samples at a time [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     workers: Option<NonZeroUsize>,
@@ -53,6 +60,7 @@ pub(super) struct GradeArguments {
 /// What the samples were graded with.
 struct Graded {
     samples: Vec<GradedSample>,
+    left_out: LeftOut,
     scores: BenchmarkScores,
     uncovered: Vec<String>,
 }
@@ -62,7 +70,12 @@ pub(super) fn run_grade(arguments: &GradeArguments, context: &CommandContext<'_>
     let (file, shown) = open(&arguments.problems)?;
     let problems = read_problems(vec![(file, shown)], layout).map_err(file_error)?;
     let (file, shown) = open(&arguments.samples)?;
-    let samples = read_samples(file, &shown, &problems).map_err(file_error)?;
+    let wanted = WantedSamples {
+        name: &arguments.name,
+        benchmark: arguments.benchmark.as_deref(),
+        checkpoint: arguments.checkpoint.as_deref(),
+    };
+    let samples = read_samples(file, &shown, &problems, &wanted).map_err(file_error)?;
     let interpreter = match layout.runs_programs() {
         true => Some(choose_interpreter(arguments.unsafe_no_sandbox)?),
         false => None,
@@ -78,7 +91,7 @@ pub(super) fn run_grade(arguments: &GradeArguments, context: &CommandContext<'_>
 fn open(path: &Path) -> Result<(File, String)> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     if !file.metadata().map_err(Error::io("read", path))?.is_file() {
-        return Err(usage_error(format!("{} is not a file", show_path(path))));
+        return Err(Error::io("read", path)(std::io::Error::other("it is not a file")));
     }
     Ok((file, show_path(path)))
 }
@@ -92,6 +105,9 @@ fn choose_interpreter(unsafe_no_sandbox: bool) -> Result<Interpreter> {
     let refuse = |error: InterpreterError| {
         let help = match &error {
             InterpreterError::None(_) => "install Python 3.8 or newer where every user can run it",
+            InterpreterError::NoSandbox(_) if error.is_of_rights() => {
+                "run fmflow as an ordinary user, or as one that may change its user (CAP_SETUID and CAP_SETGID); `--unsafe-no-sandbox` runs the samples with all your rights"
+            }
             InterpreterError::NoSandbox(_) => {
                 "use Linux 6.2 or newer with Landlock and seccomp; `--unsafe-no-sandbox` runs the samples with all your rights"
             }
@@ -110,7 +126,7 @@ fn grade_samples(
     (arguments, layout): (&GradeArguments, Layout),
     interpreter: Option<&Interpreter>,
     problems: &[Problem],
-    samples: Vec<Sample>,
+    SampleFile { samples, left_out }: SampleFile,
 ) -> Result<Graded> {
     let by_id: std::collections::HashMap<&TaskId, &Problem> =
         problems.iter().map(|problem| (&problem.id, problem)).collect();
@@ -133,7 +149,7 @@ fn grade_samples(
     let covered: std::collections::HashSet<&TaskId> = samples.iter().map(|sample| &sample.id).collect();
     let uncovered = problems.iter().filter(|problem| !covered.contains(&problem.id));
     let uncovered = uncovered.map(|problem| problem.name.clone()).collect();
-    Ok(Graded { scores: score_samples(&samples, layout), uncovered, samples })
+    Ok(Graded { scores: score_samples(&samples, layout), uncovered, samples, left_out })
 }
 
 fn grade_programs(
@@ -201,6 +217,7 @@ fn render_text(arguments: &GradeArguments, interpreter: Option<&Interpreter>, gr
         let (count, some) = (graded.uncovered.len(), escape_line(&some.join(", ")).into_owned());
         lines.push(format!("no sample for {}: {some}{more}", count_noun(count, "problem")));
     }
+    lines.extend(graded.left_out.lines());
     lines.extend(interpreter.map(|interpreter| {
         let program = show_path(&interpreter.program);
         format!("Python {} ({program}), sandbox: {}", interpreter.version, interpreter.isolation.word())
@@ -238,6 +255,7 @@ fn render_json(
         "syntax_errors": scores.syntax_errors,
         "problems": scores.problems,
         "uncovered": graded.uncovered,
+        "left_out": graded.left_out,
         "sandbox": interpreter.map(|interpreter| interpreter.isolation.word()),
         "python": interpreter.map(|interpreter| &interpreter.version),
         "results": results,

@@ -37,8 +37,7 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 /// - The same revisions of `train`, `convert`, `evaluate` and `generate` compute with fused operations, whose sums have another
 ///   order. 3 of `rows` counts what the fields of a document leave out.
 /// - 5 of `train` and 6 of `evaluate`: the head and its loss are one operation, whose sums have another order.
-/// - 8 of `evaluate` with a code benchmark: inputs of EvalPlus keep all their digits, and a problem whose tests nobody can pass is no
-///   failure of the program.
+/// - 8 of `evaluate`: inputs of EvalPlus keep all their digits; a problem whose tests nobody can pass is no failure of the program.
 /// - 4 of `rows`, 5 of `generate` and 7 of `evaluate`: the name of a mask token in a turn is text and never the mask.
 /// - 5 of `rows` and 6 of `train`: rows are made in shards, and a pass visits them in groups; of a dataset of several groups only the
 ///   first has held-out rows.
@@ -49,8 +48,7 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 /// - 6 of `rows` and 2 of `tokenizer`: of several answers in a row each is learned; before, a dataset of such conversations was at fault, or
 ///   had them skipped.
 /// - 12 of `evaluate`: a gap of blanks is an answer; gaps of known length are written in batches. 13: its report has batch and template.
-/// - 14 of `evaluate`: in the test of a record laid out as in HumanEval, the function has its own name; a `StopIteration` of a program fails
-///   it; the time that a program sleeps is bounded in all, and time in which one of its threads waits for a processor is none.
+/// - 14 of `evaluate`: in a test of HumanEval the function has its own name; `StopIteration` fails a program; its sleep is bounded in all.
 /// - 3 of `export`: the README of a checkpoint trained with strides says how it drafts, and that it is an autoregressive model.
 /// - 7 of `train` with an adapter: its result shares the weights of its base, and the change is added to them in a fixed order of sums.
 #[must_use]

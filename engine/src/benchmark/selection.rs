@@ -70,7 +70,9 @@ impl WantedSamples<'_> {
         shown: &str,
         marks: &[Marks],
     ) -> Result<(Vec<bool>, LeftOut), BenchmarkFileError> {
-        let benchmark = self.find_benchmark(shown, &list(marks.iter().map(|line| &line.benchmark)))?;
+        let unmarked = marks.iter().any(|line| line.benchmark.is_none());
+        let written = list(marks.iter().map(|line| &line.benchmark));
+        let benchmark = self.find_benchmark(shown, &written, unmarked)?;
         let mut kept: Vec<bool> =
             marks.iter().map(|line| self.keeps_benchmark(line, benchmark.as_deref())).collect();
         let of = |kept: &[bool], keeps: bool| {
@@ -98,8 +100,13 @@ impl WantedSamples<'_> {
         }
     }
 
-    /// Which of the benchmarks in a file is meant; `None` if no line says anything.
-    fn find_benchmark(&self, shown: &str, written: &[&str]) -> Result<Option<String>, BenchmarkFileError> {
+    /// Which of the benchmarks in a file is meant; `None` if only lines that say nothing are, of which there are some if `unmarked`.
+    fn find_benchmark(
+        &self,
+        shown: &str,
+        written: &[&str],
+        unmarked: bool,
+    ) -> Result<Option<String>, BenchmarkFileError> {
         let all = || escape_line(&written.join(", ")).into_owned();
         if let Some(asked) = self.benchmark {
             return match written.contains(&asked) {
@@ -120,7 +127,7 @@ impl WantedSamples<'_> {
             false => self.list_fitting(written),
         };
         match choices.as_slice() {
-            [] if written.is_empty() => Ok(None),
+            [] if unmarked => Ok(None),
             [one] => Ok(Some((*one).to_owned())),
             [] => {
                 let what = format!("no sample is of {}: they are of {}", self.name, all());
@@ -224,6 +231,7 @@ mod tests {
         assert_eq!(choose(("humaneval", None, None), &[("mine", "")]), Ok((vec![0], 0)));
         assert_eq!(choose(("code", None, None), &[("humaneval", "")]), Ok((vec![0], 0)));
         assert_eq!(choose(("mbpp", None, None), &[("", ""), ("", "")]), Ok((vec![0, 1], 0)));
+        assert_eq!(choose(("mbpp", None, None), &[("", ""), ("humaneval", "")]), Ok((vec![0], 1)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod model;
 mod probe;
 mod sample;
 mod sampler;
-mod split;
+mod small_dataset;
 mod tables;
 mod train;
 mod unfit;

@@ -7,6 +7,7 @@ mod prefixes;
 mod request;
 mod row_logits;
 mod together;
+mod turns;
 
 use std::time::Instant;
 
@@ -106,6 +107,21 @@ pub(crate) fn complete_watched(
     let rules = build_sampler_rules(model, sampler, seed)?;
     let mut found = complete_batch(model, &[(number, request)], sampler, &rules, onlooker)?;
     Ok(found.remove(0))
+}
+
+/// Refuses a request of which no answer can match the constraint of its sampler. Joins that with the vocabulary, if nobody did before.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn refuse_unmatched(
+    model: &Model,
+    request: &CompletionRequest,
+    sampler: &Sampler,
+) -> Result<(), Failure> {
+    // Where noise stands is open, whatever the seed.
+    let rules = build_sampler_rules(model, sampler, 0)?;
+    let shared = share_sampler(model, sampler, rules);
+    begin_writing(model, (0, 0), request, &shared).map(drop)
 }
 
 /// Answers numbered requests, as [`complete_requests`]; returns the completions of each batch, with its onlooker.

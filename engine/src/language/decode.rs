@@ -230,6 +230,7 @@ fn decode_export(record: &Record) -> Option<ExportConfig> {
     let format = match record.text("format")? {
         "huggingface" => ExportFormat::HuggingFace,
         "peft" => ExportFormat::Peft,
+        "sdar" => ExportFormat::Sdar,
         word => unknown_word(word),
     };
     Some(ExportConfig { format, dtype, shard_bytes: record.count("shard-size")? })

@@ -18,6 +18,7 @@ mod kept;
 pub(crate) mod learning_rate;
 mod likelihood;
 mod precision;
+mod prompt;
 pub mod sample;
 pub mod teacher;
 pub mod train;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use fmflow_engine::documents::Chat;
 use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::Prompt;
 use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::run::text::TextOrders;
 use fmflow_engine::run::text::{
@@ -67,6 +68,10 @@ impl TextModel for OpenText {
 
     fn measure_twin(&self, request: &TextRequest<'_>, answers: &TextAnswers) -> Result<f64, Failure> {
         measure_prompt_twin(&self.model, request.prompt, answers, request.seed)
+    }
+
+    fn check_constraint(&self, prompt: &Prompt) -> Result<(), Failure> {
+        super::request::check_constraint(&self.model, prompt)
     }
 
     fn take_orders(&self, orders: &mut dyn TextOrders) -> Result<(), Failure> {

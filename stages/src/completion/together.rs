@@ -1,6 +1,7 @@
 //! Requests that are answered together: each has a sampler and a seed of its own, and joins and leaves between two passes.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use fmflow_engine::error::Failure;
@@ -9,6 +10,7 @@ use fmflow_engine::pipeline::config::Sampler;
 use super::canvases::{begin_writing, read_completion, share_sampler};
 use super::prefixes::{PREFIX_BYTES, PrefixStore};
 use super::request::{Completion, CompletionRequest};
+use super::turns::{Turn, arrange};
 use super::{
     BATCH, BackbonePosterior, CACHE_BYTES, build_sampler_rules, forward_failure, keeps_cache, open_posterior,
 };
@@ -23,6 +25,8 @@ pub(crate) struct Together<'a, O> {
     lanes: Vec<Lane<'a, O>>,
     /// Number of the next row.
     next: u64,
+    /// Number of the order that rows belong to as they join.
+    order: u64,
     /// Beginnings of texts that requests share, if they do.
     prefixes: Option<Rc<RefCell<PrefixStore>>>,
 }
@@ -32,7 +36,7 @@ struct Lane<'a, O> {
     causal: bool,
     cached: bool,
     posterior: BackbonePosterior<'a>,
-    /// In the order in which they came. The first of them share a pass: as many as a batch and the memory for caches take.
+    /// The first of them share a pass: as many as a batch and the memory for caches take. The others wait for their turn.
     rows: Vec<TogetherRow<O>>,
     /// Bytes that a token takes in a cache.
     token_bytes: usize,
@@ -44,6 +48,7 @@ struct TogetherRow<O> {
     request: CompletionRequest,
     shared: SharedSampler,
     writing: Writing,
+    turn: Turn,
     onlooker: O,
 }
 
@@ -68,7 +73,7 @@ impl<'a, O: Onlooker> Together<'a, O> {
     /// As [`Self::new`], with so many bytes for the beginnings of texts.
     pub(super) fn with_prefixes(model: &'a Model, bytes: usize) -> Self {
         let prefixes = PrefixStore::new(bytes, KeyValueCache::count_bytes(model.backbone.config()));
-        Self { model, lanes: Vec::new(), next: 0, prefixes: Some(Rc::new(RefCell::new(prefixes))) }
+        Self { model, lanes: Vec::new(), next: 0, order: 0, prefixes: Some(Rc::new(RefCell::new(prefixes))) }
     }
 
     /// The beginnings of texts that requests share.
@@ -80,6 +85,17 @@ impl<'a, O: Onlooker> Together<'a, O> {
     /// Requests at work.
     pub(crate) fn len(&self) -> usize {
         self.lanes.iter().map(|lane| lane.rows.len()).sum()
+    }
+
+    /// Orders of which some request is at work.
+    pub(crate) fn count_orders(&self) -> usize {
+        let rows = self.lanes.iter().flat_map(|lane| &lane.rows);
+        rows.map(|row| row.turn.order).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Requests that join from now on belong to another order: those of one share the seats that it has among others.
+    pub(crate) fn begin_order(&mut self) {
+        self.order += 1;
     }
 
     /// Takes in a request, number `number` of `seed`.
@@ -96,8 +112,9 @@ impl<'a, O: Onlooker> Together<'a, O> {
         let shared = share_sampler(self.model, sampler, rules);
         let row = self.next;
         let writing = begin_writing(self.model, (row, number), &request, &shared)?;
+        let turn = Turn::new(self.order);
         let lane = self.find_lane(sampler).map_err(forward_failure)?;
-        lane.rows.push(TogetherRow { row, request, shared, writing, onlooker });
+        lane.rows.push(TogetherRow { row, request, shared, writing, turn, onlooker });
         self.next += 1;
         Ok(())
     }
@@ -152,13 +169,31 @@ impl<O: Onlooker> Lane<'_, O> {
         most.min(self.rows.len())
     }
 
+    /// Puts the rows that share the next pass first, and counts them.
+    fn take_seats(&mut self) -> usize {
+        let active = self.count_active();
+        // A row that waits loses its cache, which is made again. Between two blocks nothing else is in it than what an exact one holds.
+        let always = self.causal || !self.cached;
+        for row in &mut self.rows {
+            let settled = row.writing.ask().map_or(0, |ask| ask.settled);
+            row.turn.note(settled, always);
+        }
+        let mut turns: Vec<&mut Turn> = self.rows.iter_mut().map(|row| &mut row.turn).collect();
+        if let Some(order) = arrange(&mut turns, active) {
+            let mut rows: Vec<Option<TogetherRow<O>>> = self.rows.drain(..).map(Some).collect();
+            let take = |at: usize| rows[at].take().expect("every row has one place");
+            self.rows = order.into_iter().map(take).collect();
+        }
+        active
+    }
+
     fn pass(&mut self, left: &mut Vec<Left<O>>) -> Result<(), Failure> {
         let stays =
             |row: &mut TogetherRow<O>| row.onlooker.goes_on() && row.writing.prepare(&mut row.onlooker);
         for row in self.rows.extract_if(.., |row| !stays(row)) {
             left.push(row.leave());
         }
-        let active = self.count_active();
+        let active = self.take_seats();
         let asks: Vec<Ask<'_>> = self.rows[..active].iter().filter_map(|row| row.writing.ask()).collect();
         if asks.is_empty() {
             return Ok(());
@@ -168,6 +203,7 @@ impl<O: Onlooker> Lane<'_, O> {
                 let mut rest = logits.as_mut_slice();
                 for row in &mut self.rows[..active] {
                     row.writing.write(&mut rest, width, &mut row.onlooker);
+                    row.turn.pass();
                 }
                 Ok(())
             }

@@ -19,6 +19,7 @@ pub(crate) mod learning_rate;
 mod likelihood;
 mod precision;
 pub mod sample;
+mod sampler_cache;
 pub mod teacher;
 pub mod train;
 

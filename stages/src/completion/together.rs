@@ -7,11 +7,10 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::Sampler;
 
 use super::canvases::{begin_writing, read_completion, share_sampler};
+use super::fit::{KeptCache, build_sampler_rules, find_cache};
 use super::prefixes::{PREFIX_BYTES, PrefixStore};
 use super::request::{Completion, CompletionRequest};
-use super::{
-    BATCH, BackbonePosterior, CACHE_BYTES, build_sampler_rules, forward_failure, keeps_cache, open_posterior,
-};
+use super::{BATCH, BackbonePosterior, CACHE_BYTES, forward_failure, open_posterior};
 use crate::backbone::{BackboneError, KeyValueCache};
 use crate::failure::stage_failure;
 use crate::flow::sampler::{Ask, Onlooker, SharedSampler, Writing, compute_logits};
@@ -25,17 +24,19 @@ pub(crate) struct Together<'a, O> {
     next: u64,
     /// Beginnings of texts that requests share, if they do.
     prefixes: Option<Rc<RefCell<PrefixStore>>>,
+    /// Most bytes that the cache of a lane takes, unless a single row needs more.
+    room: usize,
 }
 
-/// Requests that one forward pass serves: under the same attention, all with a cache or all without.
+/// Requests that one forward pass serves: under the same attention, with the same kind of cache.
 struct Lane<'a, O> {
     causal: bool,
-    cached: bool,
+    cache: KeptCache,
     posterior: BackbonePosterior<'a>,
     /// In the order in which they came. The first of them share a pass: as many as a batch and the memory for caches take.
     rows: Vec<TogetherRow<O>>,
-    /// Bytes that a token takes in a cache.
-    token_bytes: usize,
+    /// Most tokens in a cache, unless a single row has more.
+    room: usize,
 }
 
 /// A request at work.
@@ -68,7 +69,14 @@ impl<'a, O: Onlooker> Together<'a, O> {
     /// As [`Self::new`], with so many bytes for the beginnings of texts.
     pub(super) fn with_prefixes(model: &'a Model, bytes: usize) -> Self {
         let prefixes = PrefixStore::new(bytes, KeyValueCache::count_bytes(model.backbone.config()));
-        Self { model, lanes: Vec::new(), next: 0, prefixes: Some(Rc::new(RefCell::new(prefixes))) }
+        let prefixes = Some(Rc::new(RefCell::new(prefixes)));
+        Self { model, lanes: Vec::new(), next: 0, prefixes, room: CACHE_BYTES }
+    }
+
+    /// The same, whose caches take so many bytes.
+    #[cfg(test)]
+    pub(super) fn with_room(self, room: usize) -> Self {
+        Self { room, ..self }
     }
 
     /// The beginnings of texts that requests share.
@@ -108,8 +116,8 @@ impl<'a, O: Onlooker> Together<'a, O> {
     }
 
     fn find_lane(&mut self, sampler: &Sampler) -> Result<&mut Lane<'a, O>, BackboneError> {
-        let (causal, cached) = (sampler.reads_next_tokens(), keeps_cache(self.model, sampler));
-        let known = self.lanes.iter().position(|lane| (lane.causal, lane.cached) == (causal, cached));
+        let (causal, cache) = (sampler.reads_next_tokens(), find_cache(self.model, sampler));
+        let known = self.lanes.iter().position(|lane| (lane.causal, lane.cache) == (causal, cache));
         let place = known.unwrap_or(self.lanes.len());
         if known.is_none() {
             let posterior = open_posterior(self.model, sampler)?;
@@ -117,8 +125,9 @@ impl<'a, O: Onlooker> Together<'a, O> {
                 Some(prefixes) => posterior.sharing(prefixes.clone()),
                 None => posterior,
             };
-            let token_bytes = KeyValueCache::count_bytes(self.model.backbone.config());
-            self.lanes.push(Lane { causal, cached, posterior, rows: Vec::new(), token_bytes });
+            let token = cache.copies() * KeyValueCache::count_bytes(self.model.backbone.config());
+            let room = self.room / token.max(1);
+            self.lanes.push(Lane { causal, cache, posterior, rows: Vec::new(), room });
         }
         Ok(&mut self.lanes[place])
     }
@@ -139,17 +148,19 @@ impl<'a, O: Onlooker> Together<'a, O> {
 }
 
 impl<O: Onlooker> Lane<'_, O> {
-    /// How many rows share the next pass.
+    /// How many rows share the next pass. One that did shares all further ones, whatever joins: what a block's first pass computed would
+    /// be lost, and with it the text that the request gets alone.
     fn count_active(&self) -> usize {
-        let most = match self.cached {
-            false => BATCH,
-            true => {
-                let longest =
-                    self.rows.iter().map(|row| row.writing.canvas().tokens.len()).max().unwrap_or(0);
-                (CACHE_BYTES / longest.saturating_mul(self.token_bytes).max(1)).clamp(1, BATCH)
-            }
+        let rows = self.rows.iter().take(BATCH);
+        if self.cache == KeptCache::Nothing {
+            return rows.len();
+        }
+        let mut longest = 0;
+        let fits = |(before, row): &(usize, &TogetherRow<O>)| {
+            longest = longest.max(row.writing.canvas().tokens.len());
+            *before == 0 || longest.saturating_mul(before + 1) <= self.room
         };
-        most.min(self.rows.len())
+        rows.enumerate().take_while(fits).count()
     }
 
     fn pass(&mut self, left: &mut Vec<Left<O>>) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ pub use crate::pipeline::config::benchmark::{
 pub use crate::pipeline::config::likelihood::{HeldOut, LikelihoodEstimator};
 pub use fmflow_constrain::{Constraint, ConstraintError, ConstraintSource, SCHEMA_BYTES};
 
+pub use crate::pipeline::config::sampler_cache::SamplerCache;
 use crate::pipeline::message::Message;
 use crate::pipeline::role::InputRole;
 
@@ -34,17 +35,6 @@ pub struct Sampler {
     pub cache: SamplerCache,
     /// What the text of an answer has to match.
     pub constraint: Option<Constraint>,
-}
-
-/// What a sampler keeps from one forward pass to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SamplerCache {
-    /// Nothing: every pass computes the whole text.
-    None,
-    /// Keys and values of tokens that cannot change any more. The text is the same.
-    Exact,
-    /// [`Self::Exact`] if the checkpoint allows it, else [`Self::None`].
-    Auto,
 }
 
 impl Sampler {

@@ -1,5 +1,6 @@
 //! What a run would do, and why: a pure function of the pipeline, the digests of its sources, and the store's listing.
 
+mod approximate;
 pub(crate) mod commands;
 pub(crate) mod compare;
 mod earlier;

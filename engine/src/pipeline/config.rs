@@ -20,6 +20,7 @@ mod likelihood;
 mod precision;
 mod prompt;
 pub mod sample;
+mod sampler_cache;
 pub mod teacher;
 pub mod train;
 

@@ -1,14 +1,15 @@
 //! The seam through which commands ask a checkpoint for text: one request at a time, or orders of many clients.
 
 mod orders;
-
-pub use orders::{TextCustomer, TextOrder, TextOrders};
+mod scores;
 
 use serde::Serialize;
 
 use crate::documents::Chat;
 use crate::error::Failure;
 use crate::pipeline::config::Prompt;
+pub use orders::{TextCustomer, TextOrder, TextOrders};
+pub use scores::{CacheDisagreement, DISAGREEMENT_TEXTS, TextAnswers, TextScores};
 
 /// A checkpoint that is open for text. Implemented by the stages package.
 pub trait TextModel: Send + Sync {
@@ -40,6 +41,16 @@ pub trait TextModel: Send + Sync {
     /// If the constraint cannot be kept, or no answer can match.
     fn check_constraint(&self, prompt: &Prompt) -> Result<(), Failure>;
 
+    /// How often an approximate cache changed `answers`, of which the first are written again without one; `None` without such a cache.
+    ///
+    /// # Errors
+    /// As [`TextModel::answer`].
+    fn measure_disagreement(
+        &self,
+        request: &TextRequest<'_>,
+        answers: &TextAnswers,
+    ) -> Result<Option<CacheDisagreement>, Failure>;
+
     /// Answers orders, many at a time, until there are no more. Each gets the bytes of [`TextModel::answer`], whatever is beside it.
     ///
     /// # Errors
@@ -51,17 +62,6 @@ pub trait TextModel: Send + Sync {
     /// # Errors
     /// As [`TextModel::answer`].
     fn score(&self, request: &TextRequest<'_>, questions: &[Chat]) -> Result<TextScores, Failure>;
-}
-
-/// Answers to questions, and how many are right.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TextScores {
-    /// One for each question, in order.
-    pub answers: TextAnswers,
-    /// How many equal the expected answer, as exact match counts them.
-    pub exact: usize,
-    /// Tokens per second of the autoregressive baseline, as [`TextModel::measure_twin`], in the same batches.
-    pub twin: f64,
 }
 
 /// What a checkpoint is, as far as text is concerned.
@@ -197,15 +197,6 @@ pub struct WrittenToken {
     pub probability: f64,
 }
 
-/// Answers, and the time that all took together.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TextAnswers {
-    /// One for each sample, in order.
-    pub answers: Vec<TextAnswer>,
-    /// Wall-clock seconds.
-    pub seconds: f64,
-}
-
 /// One answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TextAnswer {
@@ -230,24 +221,4 @@ pub struct TextAnswer {
     /// Whether the model ended it; a gap that is filled has ended.
     #[serde(skip)]
     pub ended: bool,
-}
-
-impl TextAnswers {
-    /// New tokens of all answers.
-    #[must_use]
-    pub fn tokens(&self) -> usize {
-        self.answers.iter().map(|answer| answer.tokens).sum()
-    }
-
-    /// Forward passes of all answers.
-    #[must_use]
-    pub fn passes(&self) -> usize {
-        self.answers.iter().map(|answer| answer.passes).sum()
-    }
-
-    /// New tokens per wall-clock second.
-    #[must_use]
-    pub fn tokens_per_second(&self) -> f64 {
-        self.tokens() as f64 / self.seconds
-    }
 }

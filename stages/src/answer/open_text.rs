@@ -8,10 +8,11 @@ use fmflow_engine::pipeline::config::Prompt;
 use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::run::text::TextOrders;
 use fmflow_engine::run::text::{
-    TextAnswers, TextListener, TextModel, TextModelFacts, TextRequest, TextScores,
+    CacheDisagreement, TextAnswers, TextListener, TextModel, TextModelFacts, TextRequest, TextScores,
 };
 
 use super::answering::{Asker, answer_prompt, measure_prompt_twin, warm_up};
+use super::disagreement::measure_disagreement;
 use super::score::score;
 use crate::failure::stage_failure;
 use crate::model::Model;
@@ -72,6 +73,14 @@ impl TextModel for OpenText {
 
     fn check_constraint(&self, prompt: &Prompt) -> Result<(), Failure> {
         super::request::check_constraint(&self.model, prompt)
+    }
+
+    fn measure_disagreement(
+        &self,
+        request: &TextRequest<'_>,
+        answers: &TextAnswers,
+    ) -> Result<Option<CacheDisagreement>, Failure> {
+        measure_disagreement(&self.model, request.prompt, answers, request.seed)
     }
 
     fn take_orders(&self, orders: &mut dyn TextOrders) -> Result<(), Failure> {

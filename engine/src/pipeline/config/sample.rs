@@ -6,6 +6,7 @@ pub use crate::pipeline::config::benchmark::{
 };
 pub use crate::pipeline::config::likelihood::{HeldOut, LikelihoodEstimator};
 pub use crate::pipeline::config::prompt::{FurtherGap, GenerateConfig, Prompt, PromptKind};
+pub use crate::pipeline::config::sampler_cache::SamplerCache;
 pub use fmflow_constrain::{Constraint, ConstraintError, ConstraintSource, SCHEMA_BYTES};
 
 use crate::pipeline::role::InputRole;
@@ -34,17 +35,6 @@ pub struct Sampler {
     pub cache: SamplerCache,
     /// What the text of an answer has to match.
     pub constraint: Option<Constraint>,
-}
-
-/// What a sampler keeps from one forward pass to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SamplerCache {
-    /// Nothing: every pass computes the whole text.
-    None,
-    /// Keys and values of tokens that cannot change any more. The text is the same.
-    Exact,
-    /// [`Self::Exact`] if the checkpoint allows it, else [`Self::None`].
-    Auto,
 }
 
 impl Sampler {

@@ -12,6 +12,7 @@ mod passes;
 pub(crate) mod planned;
 pub(crate) mod reasons;
 pub(crate) mod refusals;
+mod schedule;
 pub(crate) mod select;
 mod setting_causes;
 pub(crate) mod source_digests;

@@ -156,9 +156,9 @@ mod tests {
         };
         let found = answer(&[1, 2, 3, 9], 3, &[]);
         // What stands behind the end does not count.
-        assert_eq!(compare(&[found.clone()], &[answer(&[1, 2, 3], 3, &[])]), [1, 0, 3, 0]);
-        assert_eq!(compare(&[found.clone()], &[answer(&[1, 7, 3, 4, 5], 5, &[])]), [1, 1, 5, 3]);
-        assert_eq!(compare(&[found.clone()], &[answer(&[], 0, &[])]), [1, 1, 3, 3]);
+        assert_eq!(compare(std::slice::from_ref(&found), &[answer(&[1, 2, 3], 3, &[])]), [1, 0, 3, 0]);
+        assert_eq!(compare(std::slice::from_ref(&found), &[answer(&[1, 7, 3, 4, 5], 5, &[])]), [1, 1, 5, 3]);
+        assert_eq!(compare(std::slice::from_ref(&found), &[answer(&[], 0, &[])]), [1, 1, 3, 3]);
         // Between gaps both have what was given.
         let gaps = [answer(&[1, 5, 5, 2], 2, &["a", "b"]), found];
         let others = [answer(&[1, 5, 5, 3], 2, &["a", "c"]), answer(&[1, 2, 3], 3, &[])];

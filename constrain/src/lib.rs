@@ -9,6 +9,7 @@
 //! Nothing here knows a model, a file or HTTP.
 
 mod automaton;
+mod edges;
 mod error;
 mod reach;
 mod schema;

@@ -22,7 +22,7 @@ fn join_remembering(constraint: &Constraint, words: &[String], ends: usize, most
     let spelled = words.iter().map(|word| Some(word.as_bytes().to_vec()));
     let vocabulary: Vec<Option<Vec<u8>>> = spelled.chain(std::iter::repeat_n(None, ends)).collect();
     let ends: Vec<u32> = (words.len()..vocabulary.len()).map(|id| id as u32).collect();
-    TokenConstraint::join(constraint.automaton().clone(), &vocabulary, &ends, most).unwrap()
+    TokenConstraint::join(constraint.automaton().clone(), &vocabulary, &ends, (usize::MAX, most)).unwrap()
 }
 
 /// Expressions over three letters.
@@ -155,6 +155,24 @@ fn what_is_too_large_or_no_expression_is_refused() {
     assert!(message(r"a\b").contains(r"(?-u:\b)"), "{}", message(r"a\b"));
     assert!(message(r"(a)\1").contains("backreferences are not supported"));
     assert!(message("(?=a)").contains("look-around"));
+}
+
+/// The states that words lead to are numbers like the words: what does not fit is refused, on however many threads it is found out.
+#[test]
+fn states_that_words_lead_to_take_room() {
+    let constraint = regex("[ab]{0,40}").unwrap();
+    let vocabulary: Vec<Option<Vec<u8>>> = (1..=5).map(|length| Some(vec![b'a'; length])).collect();
+    // From state i of 41 the words lead to those behind it, at most five.
+    let targets: usize = (0..=40_usize).map(|state| (40 - state).min(5)).sum();
+    let join = |most| TokenConstraint::join(constraint.automaton().clone(), &vocabulary, &[], most);
+    for _ in 0..20 {
+        assert!(matches!(join((targets - 1, usize::MAX)), Err(ConstraintError::TooLarge)));
+    }
+    let [all, none] = [usize::MAX, 0].map(|most| join((targets, most)).unwrap());
+    assert!(all.bytes() > none.bytes() && none.bytes() > targets * size_of::<u32>());
+    let text = [None; 9];
+    let sets = |tokens: &TokenConstraint| tokens.allowed(&tokens.reach(&text, 9, false).unwrap(), &[0, 4, 8]);
+    assert_eq!(sets(&all), sets(&none));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use rayon::prelude::*;
 
 use crate::automaton::Automaton;
+use crate::edges::{Edges, WordGroup};
 use crate::error::ConstraintError;
 use crate::set::NumberSet;
 use crate::subsets::DEAD;
@@ -16,7 +17,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// Most steps of all walks through the vocabulary. A choice, not measured.
 const MOST_STEPS: usize = 1 << 29;
 
-/// Most numbers that remember which words lead from a state to another: 64 MiB.
+/// Most numbers that remember which states words lead to, and which words lead from a state to another: 64 MiB.
 const MOST_REMEMBERED: usize = 1 << 24;
 
 /// An automaton over bytes with a vocabulary. Tokens whose bytes are alike to the automaton are one *word*.
@@ -48,32 +49,6 @@ struct TreeNode {
     skip: u32,
 }
 
-/// Where words lead from a state.
-struct Edges {
-    /// States that some word leads to, in ascending order.
-    targets: Vec<u32>,
-    /// By target, the words; `None` if there were too many to remember.
-    words: Option<Vec<WordGroup>>,
-}
-
-impl Edges {
-    /// Adds the words that lead to one of the states `to`, of those `listed` by target.
-    fn unite(&self, listed: &[WordGroup], to: &NumberSet, words: &mut NumberSet) {
-        for (_, group) in self.targets.iter().zip(listed).filter(|(target, _)| to.contains(**target)) {
-            match group {
-                WordGroup::Few(few) => few.iter().for_each(|word| words.insert(*word)),
-                WordGroup::Many(many) => words.unite(many),
-            }
-        }
-    }
-}
-
-/// Words, in the form that takes less room.
-enum WordGroup {
-    Few(Vec<u32>),
-    Many(NumberSet),
-}
-
 /// Tokens that a place may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSet {
@@ -86,21 +61,21 @@ impl TokenConstraint {
     /// end a text.
     ///
     /// # Errors
-    /// If that would take too long.
+    /// If that would take too long, or too much memory.
     pub fn new(
         automaton: Arc<Automaton>,
         vocabulary: &[Option<Vec<u8>>],
         ends: &[u32],
     ) -> Result<Self, ConstraintError> {
-        Self::join(automaton, vocabulary, ends, MOST_REMEMBERED)
+        Self::join(automaton, vocabulary, ends, (MOST_REMEMBERED, MOST_REMEMBERED))
     }
 
-    /// [`Self::new`] with a bound of its own on what is remembered.
+    /// [`Self::new`] with bounds of its own on the states that words lead to, and on these and the words together.
     pub(crate) fn join(
         automaton: Arc<Automaton>,
         vocabulary: &[Option<Vec<u8>>],
         ends: &[u32],
-        most_remembered: usize,
+        most: (usize, usize),
     ) -> Result<Self, ConstraintError> {
         let is_end = |id: usize| ends.contains(&(id as u32));
         let spell = |(id, bytes): (usize, &Option<Vec<u8>>)| {
@@ -122,7 +97,7 @@ impl TokenConstraint {
         let mut constraint =
             Self { automaton, words, ends, spelled, starts, tree, edges, steps_of_a_place, tails };
         constraint.plant();
-        constraint.edges = constraint.find_edges(most_remembered)?;
+        constraint.edges = constraint.find_edges(most)?;
         let steps = (0..constraint.done()).map(|state| 1 + constraint.targets(state, true).count());
         constraint.steps_of_a_place = steps.sum();
         Ok(constraint)
@@ -151,36 +126,35 @@ impl TokenConstraint {
         self.tree = tree;
     }
 
-    fn find_edges(&self, most_remembered: usize) -> Result<Vec<Edges>, ConstraintError> {
-        let (steps, remembered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    /// What leads where. There is no way around the states that words lead to, of which there may be `most_targets`; words are forgotten
+    /// rather than that all numbers together are more than `most_remembered`.
+    fn find_edges(
+        &self,
+        (most_targets, most_remembered): (usize, usize),
+    ) -> Result<Vec<Edges>, ConstraintError> {
+        let counters = [const { AtomicUsize::new(0) }; 3];
+        let [steps, listed, remembered] = &counters;
+        let add = |counter: &AtomicUsize, count: usize| counter.fetch_add(count, Ordering::Relaxed) + count;
         let find = |state: u32| {
             let mut found: Vec<(u32, u32)> = Vec::new();
             let taken = self.walk(state, |word, to| found.push((to, word)));
             // With this state: whether all of them fit does not depend on the order of the threads.
-            if steps.fetch_add(taken, Ordering::Relaxed) + taken > MOST_STEPS {
+            if add(steps, taken) > MOST_STEPS {
                 return Err(ConstraintError::TooLarge);
             }
             found.sort_unstable();
             let groups: Vec<&[(u32, u32)]> = found.chunk_by(|a, b| a.0 == b.0).collect();
-            let targets = groups.iter().map(|group| group[0].0).collect();
+            let targets: Vec<u32> = groups.iter().map(|group| group[0].0).collect();
+            if add(listed, targets.len()) > most_targets {
+                return Err(ConstraintError::TooLarge);
+            }
             let room = |group: &&[(u32, u32)]| group.len().min(self.count_words() / 32);
-            let room = groups.iter().map(room).sum();
-            let fits = remembered.fetch_add(room, Ordering::Relaxed) < most_remembered;
-            let list = || groups.iter().map(|group| self.collect(group)).collect();
+            let room = targets.len() + groups.iter().map(room).sum::<usize>();
+            let fits = add(remembered, room) <= most_remembered;
+            let list = || groups.iter().map(|group| WordGroup::new(group, self.count_words())).collect();
             Ok(Edges { targets, words: fits.then(list) })
         };
         (0..self.automaton.states() as u32).into_par_iter().map(find).collect()
-    }
-
-    /// The words behind the targets of a group.
-    fn collect(&self, group: &[(u32, u32)]) -> WordGroup {
-        let words = group.iter().map(|(_, word)| *word);
-        if group.len() <= self.count_words() / 32 {
-            return WordGroup::Few(words.collect());
-        }
-        let mut set = NumberSet::new(self.count_words());
-        words.for_each(|word| set.insert(word));
-        WordGroup::Many(set)
     }
 
     /// Tells of every word that leads somewhere from a state, and where. Returns the steps that it took.
@@ -201,6 +175,14 @@ impl TokenConstraint {
             at += 1;
         }
         steps
+    }
+
+    /// About how many bytes of memory it takes, without its automaton.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let vocabulary = size_of_val(self.words.as_slice()) + self.ends.len() + self.spelled.len();
+        let tree = size_of_val(self.starts.as_slice()) + size_of_val(self.tree.as_slice());
+        vocabulary + tree + self.edges.iter().map(|edges| edges.bytes(self.count_words())).sum::<usize>()
     }
 
     /// About how many steps [`TokenConstraint::reach`] takes for each place.

@@ -1,5 +1,6 @@
 //! What a run would do, and why: a pure function of the pipeline, the digests of its sources, and the store's listing.
 
+mod approximate;
 pub(crate) mod commands;
 pub(crate) mod compare;
 mod earlier;
@@ -11,6 +12,7 @@ mod passes;
 pub(crate) mod planned;
 pub(crate) mod reasons;
 pub(crate) mod refusals;
+mod schedule;
 pub(crate) mod select;
 mod setting_causes;
 pub(crate) mod source_digests;

@@ -122,9 +122,25 @@ pub enum Refusal {
     Invalid {
         /// What is wrong.
         message: String,
+        /// The field of [`ServiceRequest`] that it is about, as clients call it.
+        field: Option<&'static str>,
     },
     /// Too many others wait.
     Full,
     /// The server is about to stop.
     Closed,
+}
+
+impl Refusal {
+    /// The request cannot be answered.
+    #[must_use]
+    pub fn invalid(message: String) -> Self {
+        Self::Invalid { message, field: None }
+    }
+
+    /// The same, because of a field.
+    #[must_use]
+    pub fn of_field(field: &'static str, message: String) -> Self {
+        Self::Invalid { message, field: Some(field) }
+    }
 }

@@ -8,7 +8,7 @@ pub mod escape;
 pub(crate) mod file_head;
 pub(crate) mod glob;
 pub(crate) mod limits;
-pub(crate) mod machine;
+pub mod machine;
 pub(crate) mod place;
 pub(crate) mod read;
 pub mod render;

@@ -54,7 +54,8 @@ impl Fault {
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Invalid { message } => Self::invalid(message),
+            Refusal::Invalid { message, field: None } => Self::invalid(message),
+            Refusal::Invalid { message, field: Some(field) } => Self::field(field, message),
             Refusal::Full => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too many requests wait; try again later")
             }

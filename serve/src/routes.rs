@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -17,8 +18,8 @@ use tokio::time::timeout;
 
 use crate::answers::{Answers, Ending, Event, ask};
 use crate::api::{
-    Asked, Form, LawTeller, Naming, WholeAnswer, parse_request, render_answers, render_begin, render_end,
-    render_models, render_piece, render_usage,
+    Asked, Form, LawTeller, Naming, WholeAnswer, find_model, parse_request, render_answers, render_begin,
+    render_end, render_model, render_models, render_piece, render_usage,
 };
 use crate::fault::{Fault, respond, respond_json};
 use crate::page::show_page;
@@ -32,6 +33,7 @@ type Shared = State<Arc<ServerState>>;
 pub(crate) fn build_router(state: Arc<ServerState>) -> Router {
     let guarded = Router::new()
         .route("/v1/models", get(list_models))
+        .route("/v1/models/{model}", get(show_model))
         .route("/v1/chat/completions", post(answer_chat))
         .route("/v1/completions", post(answer_text))
         .route("/watch", post(answer_watched))
@@ -115,6 +117,15 @@ async fn show_metrics(State(state): Shared) -> Response {
 
 async fn list_models(State(state): Shared) -> Response {
     respond_json(StatusCode::OK, &render_models(&*state.service, state.started))
+}
+
+async fn show_model(
+    State(state): Shared,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Fault> {
+    let Path(name) = name.map_err(|error| Fault::invalid(format!("the name of the model: {error}")))?;
+    let at = find_model(Some(name), &*state.service)?;
+    Ok(respond_json(StatusCode::OK, &render_model(&*state.service, at, state.started)))
 }
 
 async fn answer_chat(State(state): Shared, request: Request) -> Result<Response, Fault> {

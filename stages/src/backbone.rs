@@ -56,7 +56,7 @@ use layout::{ParameterView, draw_initial_values};
 use time::TimeEmbedding;
 
 pub(crate) use adapter::{LowRankChange, name_factors};
-pub(crate) use cache::{KeptTokens, KeyValueCache, NewTokens};
+pub(crate) use cache::{KeptTokens, KeyValueCache, NewTokens, RewrittenTokens};
 pub use context::{AttentionContext, PADDING};
 pub use error::BackboneError;
 pub use fmflow_engine::pipeline::checkpoint_config::{ConfigError, Qwen3Config};

@@ -1,30 +1,32 @@
 //! Generates completions from a checkpoint by connecting the backbone with the samplers.
 
 mod canvases;
+mod fit;
+mod frozen;
 mod memory;
 mod posterior;
 mod prefixes;
 mod request;
 mod row_logits;
 mod together;
+mod turns;
 
 use std::time::Instant;
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::train::Scheduler;
-use fmflow_engine::pipeline::config::{Sampler, SamplerCache, SamplerKind};
+use fmflow_engine::pipeline::config::Sampler;
 
-use crate::backbone::{Attention, BackboneError, KeyValueCache, TimeConditioning};
+use crate::backbone::{Attention, BackboneError, KeyValueCache};
 pub use posterior::BackbonePosterior;
 pub(crate) use request::{Completion, CompletionRequest, GivenTokens, TimedCompletions};
 pub(crate) use together::{Left, Together};
 
 use crate::failure::{BEYOND_F32, input_failure, stage_failure};
-use crate::flow::kernel::EulerKernel;
 use crate::flow::sampler::{Nobody, Onlooker, SamplerRules, Writing, write_all};
 use crate::model::Model;
 use crate::threads::map_in_parallel;
 use canvases::{begin_writing, read_completion, share_sampler};
+use fit::{KeptCache, build_sampler_rules, find_cache};
 
 /// Most canvases in a forward pass.
 pub(crate) const BATCH: usize = 64;
@@ -108,6 +110,21 @@ pub(crate) fn complete_watched(
     Ok(found.remove(0))
 }
 
+/// Refuses a request of which no answer can match the constraint of its sampler. Joins that with the vocabulary, if nobody did before.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn refuse_unmatched(
+    model: &Model,
+    request: &CompletionRequest,
+    sampler: &Sampler,
+) -> Result<(), Failure> {
+    // Where noise stands is open, whatever the seed.
+    let rules = build_sampler_rules(model, sampler, 0)?;
+    let shared = share_sampler(model, sampler, rules);
+    begin_writing(model, (0, 0), request, &shared).map(drop)
+}
+
 /// Answers numbered requests, as [`complete_requests`]; returns the completions of each batch, with its onlooker.
 ///
 /// # Errors
@@ -142,12 +159,14 @@ fn count_batch(
     sampler: &Sampler,
     threads: usize,
 ) -> usize {
-    if !keeps_cache(model, sampler) {
+    let cache = find_cache(model, sampler);
+    if cache == KeptCache::Nothing {
         return BATCH;
     }
     let length = |request: &CompletionRequest| request.prefix.len() + request.length + request.suffix.len();
     let longest = numbered.iter().map(|(_, request)| length(request)).max().unwrap_or(1).max(1);
-    let row = longest.saturating_mul(KeyValueCache::count_bytes(model.backbone.config()));
+    let token = cache.copies() * KeyValueCache::count_bytes(model.backbone.config());
+    let row = longest.saturating_mul(token);
     (CACHE_BYTES / threads.max(1) / row.max(1)).clamp(1, BATCH)
 }
 
@@ -161,75 +180,6 @@ fn forward_failure(error: BackboneError) -> Failure {
         }
         _ => stage_failure(error),
     }
-}
-
-/// The facts of the checkpoint's contract that the sampler needs.
-fn build_sampler_rules(model: &Model, sampler: &Sampler, seed: u64) -> Result<SamplerRules, Failure> {
-    if sampler.kind == SamplerKind::Autoregressive {
-        let (used, scheduler) = (model.used(), Scheduler::Polynomial { exponent: 1.0 });
-        let (mask_share, kernel) = (1.0, EulerKernel::Exact);
-        // Without a mask, an id that is not used stands for it.
-        let mask = model.contract.mask_token.unwrap_or(used);
-        return Ok(SamplerRules { mask, used, scheduler, mask_share, kernel, seed });
-    }
-    let (contract, path) = (model.flow_contract()?, model.path()?);
-    let kernel = match sampler.kind {
-        SamplerKind::Euler { kernel, .. } => kernel,
-        _ => EulerKernel::Exact,
-    };
-    refuse_sampler(model, sampler, path.mask_share)?;
-    let (scheduler, mask_share) = (path.scheduler, path.mask_share);
-    Ok(SamplerRules { mask: contract.mask, used: contract.used, scheduler, mask_share, kernel, seed })
-}
-
-/// Refuses a flow sampler that does not fit the checkpoint.
-fn refuse_sampler(model: &Model, sampler: &Sampler, mask_share: f64) -> Result<(), Failure> {
-    let name = &sampler.name;
-    if sampler.constraint.is_some() && !sampler.keeps_constraints() {
-        let what = format!("sampler `{name}` rewrites what it has written, so that it keeps no constraint");
-        return Err(input_failure(what, "use a sampler of another kind, such as \"threshold\""));
-    }
-    if sampler.reads_next_tokens() && model.contract.stride.is_none() {
-        let what = format!(
-            "sampler `{name}` accepts drafts by the law of the next token, but the checkpoint was not trained with strides"
-        );
-        return Err(input_failure(what, "train it with `attention \"causal\" { stride 3 }`"));
-    }
-    if mask_share < 1.0 && sampler.reveals_masks() {
-        let what = format!("sampler `{name}` reveals masks, but the checkpoint's source is not masks alone");
-        return Err(input_failure(what, "use a sampler of kind \"euler\" without the corrector \"remask\""));
-    }
-    if let (Some(block), Some(own)) = (sampler.block, model.block())
-        && !own.is_multiple_of(block)
-    {
-        let what = format!(
-            "sampler `{name}` writes blocks of {block} tokens, but the checkpoint was trained in blocks of {own}"
-        );
-        let fix = format!("write `block={own}` or a divisor of it, or leave `block=` out");
-        return Err(input_failure(what, fix));
-    }
-    refuse_cache(model, sampler)
-}
-
-/// Refuses an exact cache for a checkpoint with which nothing stays exact.
-fn refuse_cache(model: &Model, sampler: &Sampler) -> Result<(), Failure> {
-    if sampler.cache != SamplerCache::Exact {
-        return Ok(());
-    }
-    let name = &sampler.name;
-    if model.attention() == Attention::Bidirectional {
-        let what = format!(
-            "sampler `{name}` has an exact cache, but with the checkpoint's attention in both directions every token may change the keys and values of all others"
-        );
-        return Err(input_failure(what, "write `cache=\"none\"`, or train with `attention \"block\"`"));
-    }
-    if model.backbone.time_conditioning() != TimeConditioning::None {
-        let what = format!(
-            "sampler `{name}` has an exact cache, but the checkpoint is conditioned on the time, so that keys and values change in every pass"
-        );
-        return Err(input_failure(what, "write `cache=\"none\"`"));
-    }
-    Ok(())
 }
 
 /// Completes one batch.
@@ -262,15 +212,10 @@ fn open_posterior<'a>(model: &'a Model, sampler: &Sampler) -> Result<BackbonePos
         true => BackbonePosterior::new(&model.backbone, Attention::Causal, true),
         false => BackbonePosterior::new(&model.backbone, model.attention(), model.contract.shift),
     };
-    if keeps_cache(model, sampler) { posterior.with_cache() } else { Ok(posterior) }
-}
-
-/// Whether keys and values are kept from pass to pass. A sampler of next tokens always reads under a causal mask, at one time.
-fn keeps_cache(model: &Model, sampler: &Sampler) -> bool {
-    match sampler.cache {
-        SamplerCache::None => false,
-        SamplerCache::Exact => true,
-        SamplerCache::Auto => sampler.reads_next_tokens() || model.allows_exact_cache(),
+    match find_cache(model, sampler) {
+        KeptCache::Nothing => Ok(posterior),
+        KeptCache::Exact => posterior.with_cache(),
+        KeptCache::Frozen(extent) => Ok(posterior.with_frozen(extent)),
     }
 }
 

@@ -26,7 +26,7 @@ use fmflow_engine::store::Summary;
 use fmflow_engine::store::summary::{
     format_benchmark_metric, format_exact_match_metric, format_held_out_metric, format_task_metric,
 };
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use likelihood::Likelihood;
 use serde::Serialize;
 
@@ -172,9 +172,18 @@ fn require_meaning(found: Likelihood, name: &str, dataset: &str) -> Result<Likel
     Ok(found)
 }
 
+/// What the held-out losses are: numbers of different kinds beside each other say which they are.
+fn list_kinds(report: &IndexMap<String, CheckpointScores>) -> IndexSet<&'static str> {
+    let measured = report.values().flat_map(|scores| {
+        scores.held_out.keys().filter_map(move |dataset| scores.likelihoods[dataset].first())
+    });
+    measured.map(|found| found.kind).collect()
+}
+
 /// The summary of all scores: lines for people, metrics for programs.
 fn summarize_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
     let (mut lines, mut metrics, mut heads) = (Vec::new(), IndexMap::new(), Vec::new());
+    let mixed = list_kinds(report).len() > 1;
     for (name, scores) in report {
         for (dataset, loss) in &scores.held_out {
             lines.extend(scores.likelihoods[dataset].iter().map(|found| found.line(name, dataset)));
@@ -183,7 +192,9 @@ fn summarize_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
                 absent.map(|(word, why)| format!("{name}: no {word} likelihood on {dataset}: {why}")),
             );
             metrics.insert(format_held_out_metric(name, dataset), *loss);
-            heads.push(format!("{name} {loss:.2}"));
+            let kind = scores.likelihoods[dataset].first().filter(|_| mixed);
+            let kind = kind.map_or_else(String::new, |found| format!(" ({})", found.kind));
+            heads.push(format!("{name} {loss:.2}{kind}"));
         }
         for (dataset, found) in &scores.exact_match {
             lines.push(found.line(name, dataset));

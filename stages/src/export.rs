@@ -8,11 +8,13 @@
 //! fmflow.json  README.md                          what the model is, for programs and for people
 //! ```
 //! Weights are rounded to the nearest value of the requested type and not changed otherwise: a checkpoint that already has
-//! this type keeps every bit. The folder is read back and compared before it is published. An adapter alone (`peft`) is not.
+//! this type keeps every bit. The folder is read back and compared before it is published. An adapter alone (`peft`) is not. For servers of SDAR
+//! (`sdar`) config.json is theirs, and answers that they should give lie beside it.
 
 mod mask_token;
 mod peft;
 mod readme;
+mod sdar;
 mod sidecar;
 
 use std::path::Path;
@@ -46,6 +48,8 @@ struct Export<'a> {
     text: Option<&'a ModelTokenizer>,
     dtype: Dtype,
     shard_bytes: u64,
+    /// Tokens in a block, if it is for servers of SDAR.
+    sdar: Option<usize>,
 }
 
 /// Runs an `export` stage.
@@ -66,12 +70,18 @@ pub(crate) fn run_export(job: &Job<'_>, config: &ExportConfig) -> Result<Summary
     let contract = checkpoint.contract.clone().unwrap_or_else(Contract::autoregressive);
     let (checkpoint, contract) = (&checkpoint, &contract);
     let (text, shard_bytes) = (text.as_ref(), config.shard_bytes);
-    let export = Export { source, checkpoint, contract, text, dtype, shard_bytes };
+    let sdar = (config.format == ExportFormat::Sdar).then(|| sdar::find_block(contract)).transpose()?;
+    let export = Export { source, checkpoint, contract, text, dtype, shard_bytes, sdar };
     let mut writer = job.slot.artifact()?;
     let (files, rounded) = with_finisher(|finisher| {
         let files = export.write(&mut writer, finisher)?;
         Ok((files, export.compare(writer.folder())?))
     })?;
+    if let Some(block) = sdar {
+        let expected = sdar::render_expected(writer.folder(), job.device, block)?;
+        let put = expected.map(|expected| writer.write(sdar::EXPECTED, expected.as_bytes()));
+        put.transpose().map_err(Failure::from)?;
+    }
     let summary = export.describe(files, rounded);
     writer.publish(&summary, &IndexMap::new())?;
     Ok(summary)

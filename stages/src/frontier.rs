@@ -23,6 +23,9 @@ struct MeasuredSampler {
     sampler: String,
     /// The dataset of the questions.
     dataset: String,
+    /// The sampler's cache, if it is approximate: answers without it may be others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<&'static str>,
     /// Held-out questions.
     questions: usize,
     /// Answers equal to the reference.
@@ -85,6 +88,7 @@ impl MeasuredSampler {
         Self {
             sampler: point.sampler.name.clone(),
             dataset: point.dataset.clone(),
+            cache: scores.cache,
             questions: scores.total,
             exact: scores.passed,
             tokens: scores.tokens,
@@ -117,7 +121,7 @@ impl MeasuredSampler {
 
     fn line(&self) -> String {
         format!(
-            "{}: exact match on {} {:.1} % of {}, {:.2} tokens a pass, {:.0} tok/s (AR with cache: {:.0}, ratio {:.2})",
+            "{}: exact match on {} {:.1} % of {}, {:.2} tokens a pass, {:.0} tok/s (AR with cache: {:.0}, ratio {:.2}){}",
             self.sampler,
             self.dataset,
             100.0 * self.right(),
@@ -125,7 +129,8 @@ impl MeasuredSampler {
             self.tokens_per_pass,
             self.tokens_per_second,
             self.autoregressive_tokens_per_second,
-            self.ratio()
+            self.ratio(),
+            self.cache.map(|cache| format!(", approximate cache `{cache}`")).unwrap_or_default()
         )
     }
 }
@@ -168,6 +173,7 @@ mod tests {
         let measured = |dataset: &str, exact: usize| MeasuredSampler {
             sampler: "parallel".into(),
             dataset: dataset.into(),
+            cache: None,
             questions: 4,
             exact,
             tokens: 8,

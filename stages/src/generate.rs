@@ -4,12 +4,15 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{GenerateConfig, Prompt};
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::{Job, Progress};
+use fmflow_engine::run::text::{CacheDisagreement, DISAGREEMENT_TEXTS};
 use fmflow_engine::store::Summary;
 use fmflow_engine::text::display::count_noun;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::answer::{Asker, answer_prompt, display_prompt, measure_prompt_twin, warm_up};
+use crate::answer::{
+    Asker, answer_prompt, display_prompt, measure_disagreement, measure_prompt_twin, warm_up,
+};
 use crate::failure::stage_failure;
 use crate::model::Model;
 
@@ -37,6 +40,9 @@ pub(crate) struct GeneratedSample {
     pub tokens_per_second: f64,
     /// Baseline: tokens per second of the same weights generating as many tokens autoregressively, with a key-value cache.
     pub autoregressive_tokens_per_second: f64,
+    /// What an approximate cache changed, of the first samples that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_disagreement: Option<CacheDisagreement>,
 }
 
 /// Runs a `generate` stage.
@@ -46,10 +52,12 @@ pub(crate) struct GeneratedSample {
 pub(crate) fn run_generate(job: &Job<'_>, config: &GenerateConfig) -> Result<Summary, Failure> {
     let device = crate::device::open_device(job.device).map_err(stage_failure)?;
     let model = Model::open(crate::job::find_input_folder(job, &InputRole::From)?, &device)?.for_text();
-    let mut samples = Vec::new();
+    let (mut samples, mut compared) = (Vec::new(), 0);
     for (done, prompt) in config.prompts.iter().enumerate() {
         crate::job::check_interrupt(job)?;
-        samples.push(write_sample(job, &model, prompt)?);
+        let sample = write_sample(job, &model, prompt, compared < DISAGREEMENT_TEXTS)?;
+        compared += usize::from(sample.cache_disagreement.is_some());
+        samples.push(sample);
         let (done, total) = (done as u64 + 1, config.prompts.len() as u64);
         job.report.progress(&Progress { done, total, unit: "prompt", text: "" });
     }
@@ -62,7 +70,12 @@ pub(crate) fn run_generate(job: &Job<'_>, config: &GenerateConfig) -> Result<Sum
     Ok(summary)
 }
 
-fn write_sample(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<GeneratedSample, Failure> {
+fn write_sample(
+    job: &Job<'_>,
+    model: &Model,
+    prompt: &Prompt,
+    compares: bool,
+) -> Result<GeneratedSample, Failure> {
     let ask = || Asker { seed: job.seed, samples: 1, threads: 1, listener: None };
     // The first run warms up caches and allocators. Both give the same tokens.
     match prompt.shortest {
@@ -71,6 +84,10 @@ fn write_sample(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<Generat
     }
     let answers = answer_prompt(model, prompt, ask())?;
     let autoregressive_tokens_per_second = measure_prompt_twin(model, prompt, &answers, job.seed)?;
+    let cache_disagreement = match compares {
+        true => measure_disagreement(model, prompt, &answers, job.seed)?,
+        false => None,
+    };
     let (tokens_per_second, answer) = (answers.tokens_per_second(), &answers.answers[0]);
     Ok(GeneratedSample {
         prompt: display_prompt(&prompt.kind),
@@ -83,13 +100,26 @@ fn write_sample(job: &Job<'_>, model: &Model, prompt: &Prompt) -> Result<Generat
         tokens_per_pass: answer.tokens as f64 / answer.passes.max(1) as f64,
         tokens_per_second,
         autoregressive_tokens_per_second,
+        cache_disagreement,
     })
+}
+
+/// What each approximate cache changed, by its word. Figures of different caches are never added.
+fn sum_disagreements(samples: &[GeneratedSample]) -> IndexMap<&'static str, CacheDisagreement> {
+    let mut all: IndexMap<&'static str, CacheDisagreement> = IndexMap::new();
+    for found in samples.iter().filter_map(|sample| sample.cache_disagreement.as_ref()) {
+        all.entry(found.cache).and_modify(|sum| sum.add(found)).or_insert_with(|| found.clone());
+    }
+    all
 }
 
 fn summarize_samples(samples: &[GeneratedSample]) -> Summary {
     let line = |s: &GeneratedSample| {
+        let changed = s.cache_disagreement.as_ref().map_or_else(String::new, |found| {
+            format!("; cache {} changed {} of {}", found.cache, found.differing_tokens, found.tokens)
+        });
         format!(
-            "{:?} -> {:?} [{}: {}, {}, {:.0} tok/s; AR with cache: {:.0} tok/s]",
+            "{:?} -> {:?} [{}: {}, {}, {:.0} tok/s; AR with cache: {:.0} tok/s{changed}]",
             s.prompt,
             s.text,
             s.sampler,
@@ -104,12 +134,19 @@ fn summarize_samples(samples: &[GeneratedSample]) -> Summary {
     let speed = mean(|s| s.tokens_per_second);
     let baseline = mean(|s| s.autoregressive_tokens_per_second);
     let metrics = [("tokens_per_second", speed), ("autoregressive_tokens_per_second", baseline)];
+    let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let changed = sum_disagreements(samples);
+    let shares = changed.iter().flat_map(|(cache, found)| {
+        let shares = [("tokens", found.token_share()), ("texts", found.text_share())];
+        shares.map(|(what, share)| (format!("changed_by_cache/{cache}/{what}"), share))
+    });
+    let told = changed.values().map(CacheDisagreement::describe);
     Summary {
         headline: format!(
             "{}, {speed:.0} tok/s (AR with cache: {baseline:.0})",
             count_noun(samples.len(), "sample")
         ),
-        lines: samples.iter().map(line).collect(),
-        metrics: metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        lines: samples.iter().map(line).chain(told).collect(),
+        metrics: metrics.chain(shares).collect(),
     }
 }

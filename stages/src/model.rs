@@ -17,13 +17,13 @@ use crate::weights::{self, SINGLE};
 use fmflow_engine::pipeline::checkpoint_folder::CheckpointFolder;
 pub(crate) use fmflow_engine::pipeline::contract::CERTIFICATE;
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
-use fmflow_engine::pipeline::origins::{ORIGINS, Origins};
+use fmflow_engine::pipeline::origins::Origins;
 use fmflow_engine::store::Summary;
 use fmflow_engine::text::escape::show_path;
 use indexmap::IndexMap;
 
 pub(crate) use companions::Companions;
-pub(crate) use small_files::{GENERATION, TOKENIZER_FILES, read_if_present};
+pub(crate) use small_files::{GENERATION, TOKENIZER_FILES, read_if_present, read_origins};
 
 /// A model with everything that later stages need.
 #[derive(Clone, Debug)]
@@ -259,18 +259,6 @@ pub(crate) fn refuse_text_mask(
     let Some((id, token)) = contract.mask_token.and_then(taken) else { return Ok(()) };
     let what = format!("{}: `mask_token` is {id}, which is the token `{token}`", show_path(folder));
     Err(input_failure(what, "restore the checkpoint's own contract and tokenizer.json"))
-}
-
-/// Which stages set the facts of the checkpoint in `folder`; empty if the folder does not say.
-pub(crate) fn read_origins(folder: &Folder) -> Result<Origins, Failure> {
-    let file = folder.join(ORIGINS);
-    if !file.exists() {
-        return Ok(Origins::default());
-    }
-    let text = std::fs::read_to_string(file).map_err(stage_failure)?;
-    let refused =
-        |why| input_failure(format!("{}: {why}", show_path(folder)), "restore the file, or remove it");
-    Origins::parse(&text).map_err(refused)
 }
 
 /// The tokenizer in `folder`, without those of its files that only a model needs.

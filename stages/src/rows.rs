@@ -162,7 +162,7 @@ fn describe_shards(found: &RowsSummary) -> Vec<String> {
     let shards = &found.shards;
     let window = shards.is_window().then(|| {
         format!(
-            "window: {} of {} were read; the training rows of all are made while training reads them",
+            "window: read {} of {}; the training rows of all are made while training reads them",
             shards.per_group,
             count_noun(shards.count, "shard")
         )

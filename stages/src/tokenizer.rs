@@ -41,7 +41,7 @@ pub(crate) fn run_tokenizer(job: &Job<'_>, config: &TokenizerConfig) -> Result<S
         }
     };
     let summary = Summary {
-        headline: format!("{} tokens of {} rows", tokenizer.used(), tokenizer.rows()),
+        headline: format!("{} tokens, vocabulary of {}", tokenizer.used(), tokenizer.rows()),
         lines: vec![format!("digest {}", tokenizer.digest())],
         metrics: IndexMap::from([("used".to_owned(), f64::from(tokenizer.used()))]),
     };

@@ -95,7 +95,7 @@ fn train_model(job: &Job<'_>, setup: &TrainingSetup<'_>, prober: Prober) -> Resu
         if job.interrupt.load(Ordering::SeqCst) {
             return Err(stop_training(job, setup, &mut state)?);
         }
-        let updated = match run_update(setup, &mut state) {
+        let updated = match run_update(job, setup, &mut state) {
             // A signal came while the update waited for its rows.
             Err(failure) if failure.kind == FailureKind::Interrupted => {
                 return Err(stop_training(job, setup, &mut state)?);
@@ -105,7 +105,7 @@ fn train_model(job: &Job<'_>, setup: &TrainingSetup<'_>, prober: Prober) -> Resu
         waits.tell_first(job);
         match updated {
             UpdateResult::Applied(metrics, norm) => {
-                record_metrics(job, &metrics)?;
+                metrics.record(job)?;
                 shown.show(job, config, &metrics);
                 divergence::judge_weights(job, setup, &mut state, norm)?;
             }
@@ -151,7 +151,11 @@ enum UpdateResult {
 }
 
 /// Runs one optimizer update and advances the state, unless the guard refuses it.
-fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<UpdateResult, Failure> {
+fn run_update(
+    job: &Job<'_>,
+    setup: &TrainingSetup<'_>,
+    state: &mut TrainingState,
+) -> Result<UpdateResult, Failure> {
     let (config, k, start) = (setup.config, state.step, Instant::now());
     let draw = k + state.counters.guard.shift();
     let (rows, by_dataset) = setup.rows_of(draw)?;
@@ -185,7 +189,7 @@ fn run_update(setup: &TrainingSetup<'_>, state: &mut TrainingState) -> Result<Up
     let metrics = build_step_metrics(k, learning_rate, loss, &sum, facts, state, speed, data_wait);
     let epochs_by_dataset = setup.count_epochs(&state.counters.tokens_by_dataset);
     let metrics = StepMetrics { teacher_kl: teacher.map(|kl| kl.plain), epochs_by_dataset, ..metrics };
-    Ok(UpdateResult::Applied(Box::new(metrics), norm))
+    Ok(UpdateResult::Applied(Box::new(metrics.with_machine(job, seconds)), norm))
 }
 
 /// The divergence of an update from its teacher, in nats per token.
@@ -241,13 +245,9 @@ fn build_step_metrics(
         tokens_per_second,
         data_wait,
         teacher_kl: None,
+        mfu: None,
+        peak_memory_gib: None,
     }
-}
-
-/// Appends one line to `metrics.jsonl`.
-fn record_metrics(job: &Job<'_>, metrics: &StepMetrics) -> Result<(), Failure> {
-    let line = serde_json::to_string(metrics).map_err(stage_failure)?;
-    job.slot.append_metrics(&line).map_err(Failure::from)
 }
 
 /// Saves a checkpoint if there is anything new, and returns the failure that reports the stop.

@@ -143,3 +143,35 @@ fn what_cannot_be_kept_is_refused_with_the_reason() {
     let twice = ["generate", "tiny.kdl", "sft", "--file", "-", "--json-schema", "-", "--new-tokens", "4"];
     RAN.fmflow(&twice).exits(2).says("`--file -` and `--json-schema -` would both read stdin");
 }
+
+/// A checkpoint may name ordinary tokens that end a text. In a gap at the end of a text they are an end like others, and do not show.
+#[test]
+fn an_end_that_is_no_special_token_does_not_show_in_a_gap_at_the_end() {
+    let folder = RAN.path().join("ends");
+    std::fs::create_dir(&folder).unwrap();
+    for entry in std::fs::read_dir(RAN.artifact("sft")).unwrap().map(|entry| entry.unwrap()) {
+        if entry.file_name() != "manifest.json" {
+            std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+        }
+    }
+    let read =
+        |name: &str| -> Value { serde_json::from_slice(&std::fs::read(folder.join(name)).unwrap()).unwrap() };
+    let (vocabulary, mut config) = (read("tokenizer.json")["model"]["vocab"].clone(), read("config.json"));
+    let letters = ('n'..='z').map(|letter| vocabulary[letter.to_string()].clone());
+    let ends: Vec<Value> = letters.chain([config["eos_token_id"].clone()]).collect();
+    assert!(ends.iter().all(Value::is_u64), "{ends:?}");
+    config["eos_token_id"] = Value::Array(ends.clone());
+    RAN.write("ends/config.json", &config.to_string());
+    let gap =
+        ["ends", "--prefix", "The ", "--suffix", "", "--length", "8", "--regex", "[a-m]{1,3}", "-n", "8"];
+    let sampler = ["--sampler", "threshold threshold=0.3 temp=1", "--json", "--no-twin"];
+    let ran = RAN.fmflow(&[&["generate"], &gap[..], &sampler].concat()).ok();
+    let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let mut ended = 0;
+    for answer in found["answers"].as_array().unwrap() {
+        let text = answer["text"].as_str().unwrap().strip_prefix("The ").unwrap();
+        assert!((1..=3).contains(&text.len()) && text.bytes().all(|b| (b'a'..=b'm').contains(&b)), "{text}");
+        ended += usize::from(answer["ids"].as_array().unwrap().iter().any(|id| ends[..13].contains(id)));
+    }
+    assert!(ended > 0, "otherwise nothing was tried: {found}");
+}

@@ -42,7 +42,7 @@ fn write_benchmark(project: &Project, prompt: &str) {
 fn documents_with_a_benchmark_are_left_out_listed_and_told() {
     let project = project();
     let ran = project.fmflow(&["run", "tiny.kdl", "--until", "r/d"]).ok();
-    let told = "contamination: 4 of 40 documents (10.0 %) have 6 words in a row in common with `mine` and are dropped, \
+    let told = "contamination: 4 of 40 documents (10.0 %) have 6 consecutive words in common with `mine` and are dropped, \
                 the first in d.jsonl:4; `contamination.jsonl` lists them; 2 of its 3 texts are shorter";
     assert!(ran.stderr.contains(told), "{}", ran.stderr);
     let folder = project.artifact("r/d");
@@ -85,7 +85,7 @@ fn a_benchmark_that_cannot_be_read_is_refused_by_name() {
     project.edit("tiny.kdl", "bench.jsonl.gz", "absent.jsonl");
     project.fmflow(&["check", "tiny.kdl"]).exits(2).says("benchmark `mine`").says("absent.jsonl");
     project.write("absent.jsonl", "{\"prompt\": \"a b\"}");
-    project.fmflow(&["run", "tiny.kdl"]).exits(8).says("none of its 1 text has 6 words in a row");
+    project.fmflow(&["run", "tiny.kdl"]).exits(8).says("none of its 1 text has 6 consecutive words");
     project.write("absent.jsonl", "not JSON");
     project.fmflow(&["run", "tiny.kdl"]).exits(8).says("benchmark `mine`").says("is no JSON");
 }

@@ -189,7 +189,10 @@ fn reference_logits_that_do_not_fit_are_refused_by_file_and_tensor() {
             "tensor `logits` has a value that is not finite",
         ),
         (|t| t[1].3.fill(0), "tensor `logits`: the logits are all 0 at position 0, which proves nothing"),
-        (|t| t[0].3[..8].copy_from_slice(&7i64.to_le_bytes()), "holds the mask token 7, whose row is new"),
+        (
+            |t| t[0].3[..8].copy_from_slice(&7i64.to_le_bytes()),
+            "holds the mask token 7, whose embedding is new",
+        ),
     ];
     for (change, said) in cases {
         let project = with_reference(&set.join(&name));

@@ -153,6 +153,8 @@ fn assert_same(events: &BTreeMap<String, Vec<(u64, f64, f32)>>, metrics: &str) {
         series(&|line| line["grad_norm_by_group"]["embedding"].as_f64())
     );
     assert_eq!(own("perf/tok_s"), series(&|line| line["tokens_per_second"].as_f64()));
+    assert_eq!(own("mem/max_gib"), series(&|line| line["peak_memory_gib"].as_f64()));
+    assert!(!events.contains_key("perf/mfu") && !metrics.contains("mfu"), "a processor has no known peak");
     assert_eq!(own("data/tokens/text"), series(&|line| line["tokens_by_dataset"]["text"].as_f64()));
     let epochs = |line: &Value| line["epochs_by_dataset"]["text"].as_f64();
     assert_eq!(own("data/text/epoch"), series(&epochs));

@@ -192,3 +192,73 @@ fn an_artifact_that_computes_other_numbers_than_certified_is_corrupt() {
     let ratio: f64 = ratio.split(' ').next().unwrap().parse().unwrap();
     assert!((0.01..1.0).contains(&ratio), "{said}");
 }
+
+/// A project whose flow was trained in blocks of four.
+fn in_blocks() -> Project {
+    let project = Project::tiny();
+    project.edit("tiny.kdl", "attention \"bidirectional\"", "attention \"block\" { size 4 }");
+    project
+}
+
+#[test]
+fn a_model_of_blocks_is_exported_for_servers_of_sdar_with_answers_to_compare() {
+    let project = in_blocks();
+    let exports = "export \"served\" from=\"sft\" format=\"sdar\" dtype=\"bf16\"\nexport \"plain\" from=\"sft\" format=\"huggingface\" dtype=\"bf16\"\n";
+    project.append("tiny.kdl", exports);
+    for stage in ["served", "plain"] {
+        project.fmflow(&["run", "tiny.kdl", "--until", stage]).ok();
+    }
+    let (served, plain) = (project.artifact("served"), project.artifact("plain"));
+    assert_eq!(tensors(&served), tensors(&plain));
+    let (config, own) = (json(&served.join("config.json")), json(&plain.join("config.json")));
+    assert_eq!(
+        (&config["model_type"], &config["architectures"]),
+        (&"sdar".into(), &vec!["SDARForCausalLM"].into())
+    );
+    assert_eq!(config["auto_map"]["AutoModelForCausalLM"], "modeling_sdar.SDARForCausalLM");
+    assert_eq!((&config["block_size"], &config["mask_token_id"]), (&4.into(), &own["mask_token_id"]));
+    let readme = fs::read_to_string(served.join("README.md")).unwrap();
+    assert!(
+        readme.contains("`SDARForCausalLM` with blocks of 4 tokens") && !readme.contains("Causal use"),
+        "{readme}"
+    );
+    // The folder is a checkpoint again, and writes what it says.
+    let expected = json(&served.join("expected_answers.json"));
+    assert_eq!(
+        (&expected["settings"]["block_length"], &expected["settings"]["denoising_steps"]),
+        (&4.into(), &4.into())
+    );
+    let answers = expected["answers"].as_array().unwrap();
+    assert_eq!(answers.len(), 4, "{expected}");
+    for answer in answers {
+        let told = |key: &str| answer[key].as_array().unwrap().clone();
+        let task = match answer["prompt"].as_str() {
+            Some(text) => vec!["--prompt", text],
+            None => vec!["--chat", "--prompt", answer["messages"][0]["content"].as_str().unwrap()],
+        };
+        let folder = served.to_str().unwrap();
+        // Alone, without a cache, in other words: the same tokens.
+        let how =
+            ["--sampler", "confidence passes=4 block=4 temperature=0 cache=none", "--json", "--no-twin"];
+        let length = answer["new_tokens"].to_string();
+        let ran = project
+            .fmflow(&[&["generate", folder, "--new-tokens", length.as_str()], &task[..], &how].concat())
+            .ok();
+        let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let (ids, tokens) = (found["answers"][0]["ids"].as_array().unwrap(), told("token_ids"));
+        assert!(!tokens.is_empty() && ids.starts_with(&tokens), "{answer}\n{found}");
+        assert_eq!(found["answers"][0]["tokens"], tokens.len());
+        assert!(!told("prompt_token_ids").is_empty());
+    }
+}
+
+#[test]
+fn what_servers_of_sdar_cannot_run_is_refused_with_the_reason() {
+    let project = Project::tiny();
+    project.append("tiny.kdl", "export \"served\" from=\"sft\" format=\"sdar\"\n");
+    project
+        .fmflow(&["run", "tiny.kdl", "--until", "served"])
+        .exits(8)
+        .says("the checkpoint is no model like SDAR: its attention is not block-causal")
+        .says("train it with `attention \"block\"`, or write `format=\"huggingface\"`");
+}

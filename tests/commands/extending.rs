@@ -108,13 +108,81 @@ fn a_training_is_shortened_from_a_checkpoint_that_both_share() {
     assert!(planned.contains(said), "{planned}");
 }
 
+/// What a training is to be: its learning rate, the weights of its mixture, its steps.
+type Schedule = (&'static str, &'static str, u64);
+
+fn make((rate, weights, steps): Schedule) -> Project {
+    let project = project(rate, steps);
+    project.edit("tiny.kdl", CHECKPOINT, &format!("{CHECKPOINT} {{ permanent every=5 }}"));
+    project.edit("tiny.kdl", "dataset \"text\" weight=1", &format!("dataset \"text\" {weights}"));
+    project
+}
+
+fn change(project: &Project, from: Schedule, to: Schedule) {
+    project.edit("tiny.kdl", from.0, to.0);
+    project.edit("tiny.kdl", &format!("dataset \"text\" {}", from.1), &format!("dataset \"text\" {}", to.1));
+    set_steps(project, from.2, to.2);
+}
+
+/// The same values in every update that was done, whatever they are called: the result is that of a run from the start.
+#[test]
+fn what_goes_on_ends_as_if_it_had_been_so_from_the_start() {
+    const ONE: &str = "weight=1";
+    const WITHIN: &str = "{ weight 1 until=20; weight 2 }";
+    const LATER: &str = "{ weight 1 until=45; weight 2 }";
+    const LATE: &str = "{ weight 1 until=110; weight 2 }";
+    const LONG_DECAY: &str =
+        "learning-rate peak=2e-3 final=0 warmup=5 decay=25 shape=\"warmup-stable-decay\"";
+    let goes_on = |after: u64| format!("goes on after update {after} of the training ");
+    let cases: [(Schedule, Schedule, String); 6] = [
+        ((CONSTANT, ONE, 40), (STABLE, ONE, 60), goes_on(40)),
+        ((CONSTANT, ONE, 40), (LONG_DECAY, ONE, 60), goes_on(35)),
+        ((STABLE, ONE, 40), (CONSTANT, ONE, 40), goes_on(30)),
+        ((CONSTANT, WITHIN, 40), (CONSTANT, WITHIN, 60), goes_on(40)),
+        ((CONSTANT, ONE, 40), (CONSTANT, LATE, 120), goes_on(40)),
+        // The last block of rows before a change of weights, which began before the first update, has an order of its own.
+        (
+            (CONSTANT, ONE, 40),
+            (CONSTANT, LATER, 60),
+            "40 updates of work, of a finished training, are not used".to_owned(),
+        ),
+    ];
+    for (before, after, said) in cases {
+        let short = make(before);
+        run(&short);
+        change(&short, before, after);
+        let planned = plan(&short);
+        assert!(planned.contains(&said), "{before:?} -> {after:?}: {planned}");
+        run(&short);
+        let long = make(after);
+        run(&long);
+        assert_eq!(weights(&short), weights(&long), "{before:?} -> {after:?}");
+    }
+}
+
+#[test]
+fn an_annealed_attention_goes_on_where_it_was() {
+    let with = |steps: u64| {
+        let project = project(CONSTANT, 20);
+        let attention =
+            |kind: &str, steps: u64| format!("attention \"bidirectional\"{kind}\n    steps {steps}");
+        project.edit("tiny.kdl", &attention("", 40), &attention(" { anneal until=30 }", steps));
+        project.fmflow(&["run", "tiny.kdl", "--until", "sft"]).ok();
+        project
+    };
+    let (short, long) = (with(40), with(60));
+    short.edit("tiny.kdl", "until=30 }\n    steps 40", "until=30 }\n    steps 60");
+    short.fmflow(&["run", "tiny.kdl", "--until", "sft"]).ok().says("continues after update 40");
+    assert_eq!(short.digest_of("sft"), long.digest_of("sft"));
+}
+
 #[test]
 fn what_cannot_go_on_says_what_is_lost() {
     let cosine = project(COSINE, 40);
     run(&cosine);
     set_steps(&cosine, 40, 60);
     let planned = plan(&cosine);
-    let said = "starts over from 0: 40 updates of work are not used, because the schedule of the learning rate depends on `steps` after update 5";
+    let said = "starts over from 0: 40 updates of work are not used, because the learning rate depends on `steps` from update 6 on";
     assert!(planned.contains(said), "{planned}");
     let said = run(&cosine);
     assert!(

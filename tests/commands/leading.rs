@@ -48,11 +48,11 @@ pub(crate) fn permanent_of(project: &Project, stage: &str) -> Vec<PathBuf> {
     all
 }
 
-/// Lines of the metrics of `ar`, without what the clock says.
+/// Lines of the metrics of `ar`, without what the clock and the machine say.
 pub(crate) fn metrics(project: &Project) -> Vec<Value> {
     let mut lines = project.json_lines("ar", "metrics.jsonl");
     for line in &mut lines {
-        for timed in ["tokens_per_second", "data_wait"] {
+        for timed in ["tokens_per_second", "data_wait", "mfu", "peak_memory_gib"] {
             line.as_object_mut().unwrap().remove(timed);
         }
     }
@@ -453,6 +453,7 @@ fn metrics_are_printed_as_a_table_and_as_curves() {
     plot.says("loss_unweighted: ")
         .says("held_out_loss/text: ")
         .says("grad_norm: ")
+        .says("peak_memory_gib: ")
         .says("learning_rate: 0 at update 0");
     project.fmflow(&["log", "tiny.kdl", "--plot"]).exits(2);
 }
@@ -462,7 +463,7 @@ fn a_validation_is_a_line_with_its_unit() {
     let project = Project::tiny();
     let ran = project.fmflow(&["run", "tiny.kdl"]).ok();
     ran.says("held-out loss after update 20: text ")
-        .says(" nats per token (exact)")
+        .says(" nats per token (exact; 4 rows)\n")
         .says("held-out loss after update 40: tasks ")
-        .says(" nats per corrupted token (no bound)");
+        .says(" nats per corrupted token (no bound; 4 rows at 4 times)\n");
 }

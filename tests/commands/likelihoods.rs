@@ -89,8 +89,10 @@ fn likelihoods_stand_side_by_side_each_exact_or_a_bound() {
         assert_eq!(number(checkpoint, 2, "tokens"), number(checkpoint, 0, "tokens"));
     }
     ran.says("ones: held-out loss on text")
-        .says("nats per token (left-to-right, exact, ")
-        .says("nats per token (elbo, upper bound, 3 draws, ")
+        .says(" (exact) · ones ")
+        .says(" (upper bound) · both ")
+        .says("nats per token (left-to-right, exact; 4 rows, ")
+        .says("nats per token (elbo, upper bound; 4 rows at 4 times, 3 draws, ")
         .says("both: no autoregressive likelihood on text: it was not trained to predict the next token")
         .says("ar: no left-to-right likelihood on text: it is no flow model");
 }

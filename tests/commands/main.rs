@@ -4,6 +4,7 @@
 mod common;
 
 mod adapters;
+mod approximate_caches;
 mod averages;
 mod benchmarks;
 mod beside;

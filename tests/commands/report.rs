@@ -98,12 +98,19 @@ fn a_finished_pipeline_has_its_page() {
     assert!(page.contains("<dd>10 of 10</dd>") && page.contains("ended well"), "{page}");
 
     let ar = section(&page, "ar");
-    for title in
-        ["Training loss", "Held-out loss", "Learning rate", "Gradient norm", "Tokens per second", "Data wait"]
-    {
+    for title in [
+        "Training loss",
+        "Held-out loss",
+        "Learning rate",
+        "Gradient norm",
+        "Tokens per second",
+        "Data wait",
+        "Peak memory",
+    ] {
         assert!(ar.contains(&format!("<figcaption>{title}<span>")), "{title}");
     }
     assert!(!ar.contains("Loss by time"), "an autoregressive loss has no times");
+    assert!(!ar.contains("MFU"), "nobody knows the peak of a processor");
     assert!(
         ar.contains(">planned</text>") && ar.contains(">real</text>") && ar.contains(">embedding</text>")
     );

@@ -457,9 +457,69 @@ fn what_does_not_fit_the_checkpoint_is_told() {
         let found = text(more.clone());
         assert!(found.contains(expected), "{more}\n{found}");
     }
+    for (more, expected) in [
+        (
+            json!({"response_format": {"type": "regex", "regex": "x{300}"}}),
+            "no text of at most 4 tokens matches",
+        ),
+        (json!({"response_format": {"type": "regex", "regex": "a("}}), "unclosed group"),
+        (
+            json!({"response_format": {"type": "regex", "regex": "a"}, "sampler": "euler", "passes": 3}),
+            "rewrites",
+        ),
+        (
+            json!({"response_format": {"type": "regex", "regex": "a*"}, "suffix": "x", "max_tokens": null,
+                "gap_tokens": "2..4"}),
+            "one gap of one length",
+        ),
+        (
+            json!({"response_format": {"type": "regex", "regex": "a*"}, "suffix": ["x", "y"], "max_tokens": null,
+                "gap_tokens": [2, 2]}),
+            "one gap of one length",
+        ),
+    ] {
+        let mut body = json!({"prompt": "The river", "max_tokens": 4, "stream": false});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        // A stream is refused before its first event, too.
+        for stream in [false, true] {
+            body["stream"] = json!(stream);
+            let (status, found) = server.send("/v1/completions", &body);
+            let fault: Value = serde_json::from_str(&found).unwrap_or_else(|_| panic!("{body}\n{found}"));
+            assert_eq!(
+                (status, &fault["error"]["param"]),
+                (400, &json!("response_format")),
+                "{body}\n{found}"
+            );
+            assert!(found.contains(expected), "{body}\n{found}");
+        }
+    }
+    let other = json!({"prompt": "The river", "max_tokens": 4096, "response_format": {"type": "regex", "regex": "a*"}});
+    let (_, found) = server.send("/v1/completions", &other);
+    assert!(found.contains("\"param\":null") && found.contains("context"), "{found}");
     let turns = json!({"messages": [{"role": "user", "content": "first: a"}], "cache": "exact"});
     let found = server.refuse("/v1/chat/completions", &turns);
     assert!(found.contains("sees every token from every other"), "{found}");
+}
+
+/// Requests with more answers than share a pass hold up nobody: a short one is answered while they are at work.
+#[test]
+fn a_short_answer_does_not_wait_for_long_ones() {
+    let server = Server::start(&["tiny.kdl", "sft"]);
+    // Not in blocks: none of them ends early.
+    let long =
+        json!({"prompt": "The river", "max_tokens": 110, "n": 16, "sampler": "confidence", "passes": 110});
+    let short = json!({"prompt": "The river", "max_tokens": 4, "sampler": "drawn", "seed": 4});
+    let alone = server.ask("/v1/completions", &short)["choices"].clone();
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..5).map(|_| scope.spawn(|| server.send("/v1/completions", &long).0)).collect();
+        while !server.send("/metrics", &Value::Null).1.contains("fmflow_answers{model=\"sft\"} 80\n") {
+            assert!(!asked.iter().any(|asked| asked.is_finished()), "all of them are at work first");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(server.ask("/v1/completions", &short)["choices"], alone);
+        assert!(!asked.iter().any(|asked| asked.is_finished()), "nobody has waited for them");
+        assert!(asked.into_iter().all(|asked| asked.join().unwrap() == 200));
+    });
 }
 
 #[test]

@@ -598,3 +598,20 @@ fn what_a_chat_cannot_do_is_told() {
         assert!(!ran.stderr.contains("bug"), "{typed}\n{}", ran.stderr);
     }
 }
+
+#[test]
+fn a_chat_that_is_asked_to_end_ends_as_stopped_work_does() {
+    let mut command = RAN.command(&["chat", "tiny.kdl", "sft"]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It has read the checkpoint once it has answered.
+    child.stdin.as_mut().unwrap().write_all(b"first: a b c\n").unwrap();
+    let mut line = String::new();
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    while !line.contains("tok/s") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0);
+    }
+    send_signal(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+}

@@ -99,7 +99,7 @@ fn a_window_changes_no_weight_and_stays_within_its_disk_space() {
         "a window on 64 shards",
         "of them again)",
         "training waited",
-        "window: 15 of 64 shards were read",
+        "window: read 15 of 64 shards",
     ] {
         assert!(
             ran.stderr.contains(said) || ran.stdout.contains(said),

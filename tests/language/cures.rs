@@ -156,6 +156,14 @@ const SLIPS: &[(&str, &str)] = &[
         "sampler \"parallel\" kind=\"speculative\" stride=3",
     ),
     (
+        "sampler \"parallel\" kind=\"confidence\" passes=2",
+        "sampler \"parallel\" kind=\"confidence\" passes=2 cache=\"prefix\"",
+    ),
+    (
+        "sampler \"left-right\" kind=\"autoregressive\"",
+        "sampler \"left-right\" kind=\"autoregressive\" cache=\"dual\"",
+    ),
+    (
         "train \"sft\" from",
         "convert \"same\" from=\"ar\" { shift #false }\n\
          train \"pulled\" from=\"same\" use=\"unmasking\" { teacher \"ar\" weight=0.5 }\n\

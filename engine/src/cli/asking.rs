@@ -9,7 +9,7 @@ mod texts;
 
 pub(super) use checkpoint::{CheckpointArguments, CheckpointPlace, OpenCheckpoint};
 pub(super) use printer::Printer;
-pub(super) use render::{describe_answers, render_answers_json};
+pub(super) use render::{MeasuredBeside, describe_answers, render_answers_json};
 pub(super) use sampler_words::{SamplerWords, list_sampler_fields, refuse_repeated};
 pub(super) use task::{PromptFault, Task, build_prompt, find_prompt, read_constraint};
 pub(super) use texts::{read_text, read_turns};

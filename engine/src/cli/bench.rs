@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::config::PromptKind;
 use crate::pipeline::message::Message;
 use crate::report::frontier::{FrontierPoint, draw_frontier};
-use crate::run::text::{TextModelFacts, TextRequest, TextScores};
+use crate::run::text::{CacheDisagreement, TextModelFacts, TextRequest, TextScores};
 use crate::text::display::{count_noun, render_table};
 use crate::text::escape::show_path;
 
@@ -187,11 +187,13 @@ fn measure_point((sampler, scores): &(String, &TextScores)) -> FrontierPoint {
 }
 
 fn render_rows(rows: &[(String, &TextScores)]) -> String {
-    let head = ["sampler", "passes", "tokens a pass", "tok/s", "AR tok/s", "ratio", "exact match"];
+    let mut head = vec!["sampler", "passes", "tokens a pass", "tok/s", "AR tok/s", "ratio", "exact match"];
+    let approximate = rows.iter().any(|(_, scores)| scores.disagreement.is_some());
+    head.extend(approximate.then_some("changed by the cache"));
     let row = |(sampler, scores): &(String, &TextScores)| {
         let (answers, count) = (&scores.answers, scores.answers.answers.len().max(1) as f64);
         let speed = answers.tokens_per_second();
-        vec![
+        let mut cells = vec![
             sampler.clone(),
             format!("{:.2}", answers.passes() as f64 / count),
             format!("{:.2}", answers.tokens() as f64 / answers.passes().max(1) as f64),
@@ -199,7 +201,9 @@ fn render_rows(rows: &[(String, &TextScores)]) -> String {
             format!("{:.0}", scores.twin),
             format!("{:.2}", speed / scores.twin),
             format!("{:.1} %", 100.0 * scores.exact as f64 / count),
-        ]
+        ];
+        cells.extend(approximate.then(|| describe_disagreement(scores)));
+        cells
     };
     render_table(&head, rows.iter().map(row).collect())
 }
@@ -215,5 +219,21 @@ fn render_row_json(sampler: &str, scores: &TextScores) -> Value {
         "tokens_per_second": answers.tokens_per_second(),
         "autoregressive_tokens_per_second": scores.twin,
         "exact": scores.exact,
+        "cache_disagreement": scores.disagreement,
     })
+}
+
+/// What an approximate cache changed of the first answers, in a cell.
+fn describe_disagreement(scores: &TextScores) -> String {
+    let cell = |found: &CacheDisagreement| {
+        format!(
+            "`{}`: {:.1} % of {}, {:.1} % of {}",
+            found.cache,
+            100.0 * found.token_share(),
+            count_noun(found.tokens, "token"),
+            100.0 * found.text_share(),
+            count_noun(found.texts, "text")
+        )
+    };
+    scores.disagreement.as_ref().map_or_else(|| "-".into(), cell)
 }

@@ -9,11 +9,14 @@ mod session;
 mod slash;
 mod trace;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use clap::Args;
 
 use super::asking::{CheckpointArguments, SamplerWords, find_answer_length};
 use super::{CommandContext, signals};
-use crate::error::Result;
+use crate::error::{Error, Failure, FailureKind, Result};
 use crate::text::display::count_noun;
 use input::ChatInput;
 use session::ChatSession;
@@ -54,22 +57,37 @@ pub(super) fn run_chat(arguments: &ChatArguments, context: &CommandContext<'_>) 
         count_noun(length, "token")
     );
     context.output.message(&banner);
-    let mut session =
-        ChatSession::new(checkpoint, (sampler, length.to_string(), seed), signals::install_answer_flag()?);
+    let end = Arc::new(AtomicBool::new(false));
+    let flags = (signals::install_answer_flag()?, end.clone());
+    let mut session = ChatSession::new(checkpoint, (sampler, length.to_string(), seed), flags);
     session.trace = arguments.trace;
     session.set_system(arguments.system.as_deref());
     session.check(context)?;
-    let mut input = ChatInput::open(context.output);
-    while let Some(text) = input.read()? {
+    let mut input = ChatInput::open(context.output, &end);
+    signals::end_when_asked(&end, input.is_edited())?;
+    loop {
+        let read = input.read();
+        refuse_to_go_on(&end)?;
+        let Some(text) = read? else { return Ok(()) };
         let done = match text.trim() {
             "" => continue,
-            "/quit" | "/exit" => break,
+            "/quit" | "/exit" => return Ok(()),
             _ => slash::take_text(&mut session, &text, context),
         };
         match done {
             Err(error) if input.is_terminal() => context.output.error(&error),
             done => done?,
         }
+        refuse_to_go_on(&end)?;
     }
-    Ok(())
+}
+
+/// The error of a program that was asked to end, if it was.
+fn refuse_to_go_on(end: &AtomicBool) -> Result<()> {
+    if !end.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    let message = "the conversation was ended from outside".to_owned();
+    let failure = Failure { kind: FailureKind::Interrupted, message, help: None };
+    Err(Error::Stage { stage: "chat".to_owned(), failure })
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::asking::{
-    CheckpointArguments, OpenCheckpoint, Printer, SamplerWords, Task, build_prompt, describe_answers,
-    read_constraint, read_text, read_turns, render_answers_json,
+    CheckpointArguments, MeasuredBeside, OpenCheckpoint, Printer, SamplerWords, Task, build_prompt,
+    describe_answers, read_constraint, read_text, read_turns, render_answers_json,
 };
 use super::{CommandContext, signals};
 use crate::error::{Error, Failure, FailureKind, Result};
 use crate::pipeline::config::{Constraint, ConstraintSource, FurtherGap, PromptKind};
 use crate::pipeline::message::{Message, Speaker};
-use crate::run::text::TextRequest;
+use crate::run::text::{TextAnswers, TextRequest};
 use crate::text::escape::show_path;
 
 #[derive(Debug, Args)]
@@ -53,6 +53,9 @@ pub(super) struct GenerateArguments {
     /// Do not measure the autoregressive baseline
     #[arg(long)]
     no_twin: bool,
+    /// Do not write the answers again without their approximate cache, to see how often it changes them
+    #[arg(long)]
+    no_disagreement: bool,
     /// Answer with one JSON object
     #[arg(long)]
     json: bool,
@@ -104,20 +107,36 @@ pub(super) fn run_generate(arguments: &GenerateArguments, context: &CommandConte
     if found.answers.iter().any(|answer| answer.stopped) {
         return Err(stopped(&checkpoint));
     }
-    let twin = match arguments.no_twin {
-        true => None,
-        false => Some(checkpoint.model.measure_twin(&request, &found).map_err(|e| checkpoint.explain(e))?),
-    };
+    let beside = arguments.measure_beside(&checkpoint, &request, &found)?;
     let (facts, how) = (checkpoint.model.facts(), (sampler.describe(), seed));
     let how = (how.0.as_str(), how.1);
     if arguments.json {
-        return context.output.json(&render_answers_json(&found, facts, how, twin));
+        return context.output.json(&render_answers_json(&found, facts, how, &beside));
     }
-    context.output.message(&describe_answers(&found, facts, how, twin));
+    context.output.message(&describe_answers(&found, facts, how, &beside));
     Ok(())
 }
 
 impl GenerateArguments {
+    /// The autoregressive baseline, and how often an approximate cache changes an answer.
+    fn measure_beside(
+        &self,
+        checkpoint: &OpenCheckpoint,
+        request: &TextRequest<'_>,
+        found: &TextAnswers,
+    ) -> Result<MeasuredBeside> {
+        let model = &checkpoint.model;
+        let disagreement = match self.no_disagreement {
+            true => None,
+            false => model.measure_disagreement(request, found).map_err(|e| checkpoint.explain(e))?,
+        };
+        let twin = match self.no_twin {
+            true => None,
+            false => Some(model.measure_twin(request, found).map_err(|e| checkpoint.explain(e))?),
+        };
+        Ok(MeasuredBeside { cache: request.prompt.sampler.cache, twin, disagreement })
+    }
+
     /// The gaps between texts.
     fn gaps(&self) -> Result<Task> {
         let AskedText { prefix, suffix, between, .. } = &self.asked;

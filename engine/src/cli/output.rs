@@ -96,9 +96,9 @@ impl Output {
         self.uses_color()
     }
 
-    /// Columns of the terminal of stderr.
-    pub(super) fn stderr_columns(self) -> usize {
-        read_terminal_columns(io::stderr()).unwrap_or(DrawingStyle::PLAIN.width)
+    /// Columns and rows of the terminal of stderr.
+    pub(super) fn stderr_size(self) -> (usize, usize) {
+        read_terminal_size(io::stderr()).unwrap_or((DrawingStyle::PLAIN.width, USUAL_ROWS))
     }
 
     /// Draws on the terminal of stderr: text that moves the cursor, in which the words of others are escaped already.
@@ -167,10 +167,19 @@ impl Output {
     }
 }
 
+/// Rows of a terminal that does not report them.
+const USUAL_ROWS: usize = 24;
+
 /// Columns of the terminal behind a stream; `None` if it is not a terminal or does not report its size.
 pub(super) fn read_terminal_columns(stream: impl AsFd) -> Option<usize> {
+    read_terminal_size(stream).map(|(columns, _)| columns)
+}
+
+/// Columns and rows of the terminal behind a stream, as [`read_terminal_columns`].
+fn read_terminal_size(stream: impl AsFd) -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(stream).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    let rows = Some(usize::from(size.ws_row)).filter(|rows| *rows > 0);
+    Some((usize::from(size.ws_col), rows.unwrap_or(USUAL_ROWS))).filter(|(columns, _)| *columns > 0)
 }
 
 /// The width of a drawing in a terminal with `columns` columns: below 40 there is no room to draw, above 100 lines are hard to

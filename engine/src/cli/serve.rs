@@ -1,6 +1,7 @@
 //! `fmflow serve`: checkpoints answer over HTTP.
 
 mod counter;
+mod refusals;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};

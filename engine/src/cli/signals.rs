@@ -43,6 +43,14 @@ pub(super) fn install_answer_flag() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// Lets SIGTERM end the process at once, with the exit code of work that was stopped; or, if something has to be put back `first`, set the
+/// flag, and end it if it is set already.
+pub(super) fn end_when_asked(flag: &Arc<AtomicBool>, first: bool) -> Result<()> {
+    let at_once = if first { flag.clone() } else { Arc::new(AtomicBool::new(true)) };
+    register_conditional_shutdown(SIGTERM, 75, at_once).map_err(refused_signal())?;
+    register(SIGTERM, flag.clone()).map(drop).map_err(refused_signal())
+}
+
 /// Ends the process when it is interrupted and a library works on one text for longer than [`PATIENCE`], which nothing can
 /// stop. No result is damaged by that, but other running stages lose the updates since their last checkpoint.
 pub(super) fn watch_library_calls(interrupt: Arc<AtomicBool>, output: Output) {

@@ -17,7 +17,7 @@ mod model;
 mod probe;
 mod sample;
 mod sampler;
-mod split;
+mod small_dataset;
 mod tables;
 mod train;
 mod unfit;
@@ -230,6 +230,7 @@ fn decode_export(record: &Record) -> Option<ExportConfig> {
     let format = match record.text("format")? {
         "huggingface" => ExportFormat::HuggingFace,
         "peft" => ExportFormat::Peft,
+        "sdar" => ExportFormat::Sdar,
         word => unknown_word(word),
     };
     Some(ExportConfig { format, dtype, shard_bytes: record.count("shard-size")? })

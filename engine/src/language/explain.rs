@@ -233,7 +233,9 @@ fn describe_field(field: &FieldSpec) -> String {
     }
     facts.extend(field.not_yet.iter().map(|word| format!("`{word}` not supported yet")));
     if !field.semantic {
-        facts.push("not part of the fingerprint".to_owned());
+        let words: Vec<String> = field.counts.iter().map(|word| format!("`{word}`")).collect();
+        let but = if words.is_empty() { String::new() } else { format!(", but for {}", words.join(", ")) };
+        facts.push(format!("not part of the fingerprint{but}"));
     }
     facts.join("; ")
 }

@@ -198,9 +198,11 @@ impl StageFields<'_> {
     fn add_leaf(&mut self, leaf: &Leaf, path: String, semantic: bool, depth: usize) {
         self.add_unsupported(leaf);
         let file = matches!(leaf.value, CanonicalValue::Path(_));
+        let counts = leaf.text().is_some_and(|text| leaf.spec.counts.iter().any(|word| word == text));
         let inlined = leaf.spec.inline.then(|| self.world.any_target(leaf)).flatten();
-        // Three kinds of values are part of the fingerprint: plain values other than paths (the digests of the files count
-        // instead), references in fields that the table marks, and words such as `none` in fields that also take references.
+        // Four kinds of values are part of the fingerprint: plain values other than paths (the digests of the files count
+        // instead), references in fields that the table marks, words such as `none` in fields that also take references, and words
+        // that the table marks in fields that otherwise change no result.
         self.list.push(FieldValue {
             path: path.clone(),
             value: leaf.value.json(),
@@ -208,7 +210,8 @@ impl StageFields<'_> {
             origin: leaf.origin.clone(),
             semantic: semantic && leaf.spec.semantic && !file && leaf.spec.to.is_empty()
                 || semantic && leaf.spec.semantic && leaf.reference().is_some()
-                || semantic && !leaf.spec.to.is_empty() && matches!(leaf.value, CanonicalValue::Text(_)),
+                || semantic && !leaf.spec.to.is_empty() && matches!(leaf.value, CanonicalValue::Text(_))
+                || semantic && counts,
         });
         if let Some(target) = inlined {
             self.add_record(target, &path, semantic, depth + 1);

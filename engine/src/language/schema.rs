@@ -113,6 +113,8 @@ pub struct FieldSpec {
     /// Whether it is part of the fingerprint. References are not, unless the table says so, because renaming a declaration
     /// must not make stages stale.
     pub semantic: bool,
+    /// Words that are part of the fingerprint although the field is not: those that change results.
+    pub counts: Vec<String>,
 }
 
 impl FieldSpec {

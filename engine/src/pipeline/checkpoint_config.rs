@@ -71,7 +71,7 @@ impl Qwen3Config {
     pub fn parse_with_contract(text: &str, contract: Option<&Contract>) -> Result<Self, ConfigError> {
         let map = unique::parse_unique_object(text).map_err(ConfigError::Json)?;
         let keys = ConfigKeys(&map);
-        keys.refuse_unsupported()?;
+        keys.refuse_unsupported(contract)?;
         keys.refuse_other_contract(contract)?;
         let config = Self {
             vocab_size: keys.size("vocab_size")?,

@@ -18,7 +18,9 @@ mod kept;
 pub(crate) mod learning_rate;
 mod likelihood;
 mod precision;
+mod prompt;
 pub mod sample;
+mod sampler_cache;
 pub mod teacher;
 pub mod train;
 
@@ -149,6 +151,8 @@ pub struct RowsConfig {
     pub shard_bytes: u64,
     /// Bytes that the rows of all datasets may take, if they are made while training reads them.
     pub window: Option<NonZeroU64>,
+    /// Bytes of the shortest answer to learn, if the dataset is small enough to be read whole before the run.
+    pub shortest_answer: Option<usize>,
 }
 
 /// Which tokens at the end of an answer are supervised.

@@ -231,7 +231,7 @@ impl Contract {
     /// If there is no such row.
     pub fn refuse_mask_beyond(&self, rows: usize) -> Result<(), ContractError> {
         match self.mask_token {
-            Some(id) if id as usize >= rows => Err(self.unfit_value("mask_token", "a row of the embedding")),
+            Some(id) if id as usize >= rows => Err(self.unfit_value("mask_token", "an id of the vocabulary")),
             _ => Ok(()),
         }
     }
@@ -313,7 +313,7 @@ mod tests {
         (flow.kind, flow.mask_token) = (ModelKind::Flow, Some(7));
         assert_eq!(Contract::parse(&flow.to_json()).unwrap().refuse_mask_beyond(8), Ok(()));
         let beyond = flow.refuse_mask_beyond(7).unwrap_err().to_string();
-        assert_eq!(beyond, "provenance.json: `mask_token` is `7`, expected `a row of the embedding`");
+        assert_eq!(beyond, "provenance.json: `mask_token` is `7`, expected `an id of the vocabulary`");
         for (key, value) in [
             ("mask_token", json!(null)),
             ("mask_token", json!(-1)),

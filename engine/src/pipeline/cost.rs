@@ -55,6 +55,16 @@ pub struct TrainingCost {
     pub learning_rate: [f64; 6],
 }
 
+impl TrainingCost {
+    /// Seconds of an update at the peak of a device, which does `peak` operations per second; divided by the seconds that it took, they are
+    /// its utilization (MFU; Chowdhery et al., 2022, PaLM, appendix B): [`ModelShape::flops_per_token`] for each token of its rows. `None`
+    /// if the model is unknown.
+    #[must_use]
+    pub(crate) fn count_seconds_at_peak(&self, peak: f64) -> Option<f64> {
+        Some(self.flops? / self.updates.max(1) as f64 / peak)
+    }
+}
+
 /// Percentages of the updates at which the learning rate is shown.
 pub(crate) const LEARNING_RATE_PERCENTAGES: [u64; 6] = [0, 1, 25, 50, 75, 100];
 
@@ -251,7 +261,11 @@ fn estimate_training_cost(
         Some(_) => shape.frozen_flops(config.attention.has_halves()),
         None => 0.0,
     };
-    let flops_of = |shape| per_token(shape) - saved(shape) + estimate_teacher_flops(config, &shape, length);
+    let taught = |shape: ModelShape| match config.teacher.and_then(|teacher| teacher.weight) {
+        Some(_) => shape.flops_of_teacher(length, config.adapter.is_some()),
+        None => 0.0,
+    };
+    let flops_of = |shape| per_token(shape) - saved(shape) + taught(shape);
     let flops = shape.map(|shape| flops_of(shape) * tokens as f64);
     let machine = compute_peak_flops(pipeline.budget.gpu.as_deref()).zip(pipeline.budget.mfu);
     let seconds = flops.zip(machine).map(|(flops, (peak, share))| flops / (peak * share));
@@ -272,19 +286,29 @@ fn estimate_training_cost(
     }
 }
 
-/// Operations per token of a teacher that is part of the loss: one causal pass of the trained model forward and backward, and the teacher's
-/// forward one, which is a third of it.
-fn estimate_teacher_flops(config: &TrainConfig, shape: &ModelShape, length: u64) -> f64 {
-    if config.teacher.and_then(|teacher| teacher.weight).is_none() {
-        return 0.0;
-    }
-    let (whole, frozen) = (shape.flops_per_token(length), shape.frozen_flops(false));
-    whole - if config.adapter.is_some() { frozen } else { 0.0 } + whole / 3.0
-}
-
 fn find_row_length(rows: &Stage) -> Option<u64> {
     match &rows.config {
         StageConfig::Rows(config) => Some(config.length as u64),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_at_the_peak_takes_its_share_of_all_operations() {
+        let cost = |flops| TrainingCost {
+            updates: 40,
+            length: 64,
+            tokens: 10_240,
+            flops,
+            seconds: None,
+            attention: AttentionSchedule::Causal,
+            learning_rate: [0.0; 6],
+        };
+        assert_eq!(cost(Some(4e15)).count_seconds_at_peak(1e12), Some(100.0));
+        assert_eq!(cost(None).count_seconds_at_peak(1e12), None);
     }
 }

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::pipeline::config::StageConfig;
+use crate::pipeline::config::{Prompt, StageConfig};
 use crate::pipeline::stage::{FieldValue, Stage};
 
 /// Version of the ledger itself. Since version 2, sources and inputs are named by their position and no longer by name.
@@ -21,9 +21,8 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 /// Revision of the code behind a kind of stage. Raise it when the same inputs give different bytes.
 ///
 /// History: all kinds start at 1.
-/// - 2: `rows` formats conversations with the tokenizer's chat template; `convert` keeps reference logits in its certificate,
-///   and `train` passes the certificate on; `evaluate` and `generate` start a uniform or mixed source from the source of
-///   training, and top-k keeps ties.
+/// - 2: `rows` formats conversations with the tokenizer's chat template; `convert` keeps reference logits in its certificate, and `train`
+///   passes the certificate on; `evaluate` and `generate` start a uniform or mixed source from the source of training, and top-k keeps ties.
 /// - 3: `train` does not count a corrupted first token in the divisor if the shift leaves it without a term; `evaluate` bounds
 ///   the likelihood of a uniform or mixed source by the generalized KL.
 /// - 2 of `fetch`: it brings the `fmflow.json` of an exported folder along, which is the contract of the model.
@@ -32,8 +31,7 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 /// - Later, each kind by itself: `fetch` 2, `random-init` 2, `convert` 4 and `train` 4 carry the settings of generation, all end
 ///   tokens and all files of the tokenizer; `export` 2 states what a flow model needs in config.json, in the settings of generation
 ///   and in the tokenizer.
-/// - 4 of `generate`: samples have `tokens_per_pass`, passes that would write nothing are left out, and the autoregressive baseline
-///   has a key-value cache.
+/// - 4 of `generate`: samples have `tokens_per_pass`, passes that would write nothing are left out, and the autoregressive baseline has a cache.
 /// - The same revisions of `train`, `convert`, `evaluate` and `generate` compute with fused operations, whose sums have another
 ///   order. 3 of `rows` counts what the fields of a document leave out.
 /// - 5 of `train` and 6 of `evaluate`: the head and its loss are one operation, whose sums have another order.
@@ -51,6 +49,7 @@ pub(crate) const LEDGER_VERSION: u32 = 2;
 /// - 14 of `evaluate`: in a test of HumanEval the function has its own name; `StopIteration` fails a program; its sleep is bounded in all.
 /// - 3 of `export`: the README of a checkpoint trained with strides says how it drafts, and that it is an autoregressive model.
 /// - 7 of `train` with an adapter: its result shares the weights of its base, and the change is added to them in a fixed order of sums.
+/// - 6 of `generate` with a constraint on a gap at the end of a text: the end of the text does not show in it, where it is no special token.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
@@ -61,6 +60,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Tokenizer(_) | StageConfig::Fetch(_) | StageConfig::RandomInit(_) => 2,
         StageConfig::Export(_) => 3,
         StageConfig::Convert(_) => 4,
+        StageConfig::Generate(config) if config.prompts.iter().any(Prompt::ends_in_constrained_gap) => 6,
         StageConfig::Generate(_) => 5,
         StageConfig::Train(config) if config.adapter.is_some() => 7,
         StageConfig::Rows(_) | StageConfig::Train(_) => 6,

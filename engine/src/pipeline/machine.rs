@@ -1,6 +1,7 @@
 //! The machine that a budget names: its kind of card, how many, and how fast they are.
 
-/// Peak dense bf16 operations per second of one device, from NVIDIA's data sheets.
+/// Peak dense bf16 operations per second of one device, from NVIDIA's data sheets. Utilization is a share of it whatever the format of a
+/// training is, so that it can be compared: products in f32 (TF32 on tensor cores) reach half of it at most.
 pub(crate) const DEVICE_FLOPS: [(&str, f64); 4] =
     [("H100", 989e12), ("H200", 989e12), ("A100", 312e12), ("B200", 2250e12)];
 
@@ -15,7 +16,19 @@ pub(crate) fn parse_machine(machine: &str) -> (u64, &str) {
 #[must_use]
 pub(crate) fn compute_peak_flops(machine: Option<&str>) -> Option<f64> {
     let (count, name) = parse_machine(machine?);
-    DEVICE_FLOPS.iter().find(|(known, _)| name.starts_with(known)).map(|(_, peak)| count as f64 * peak)
+    Some(count as f64 * find_device_flops(name)?)
+}
+
+/// The same of the one device on which a training runs: a GPU is taken for one of the machine. `None` for a processor, whose peak no table
+/// here has.
+#[must_use]
+pub(crate) fn find_running_flops(machine: Option<&str>, device: &str) -> Option<f64> {
+    let (_, name) = parse_machine(machine.filter(|_| device.starts_with("cuda"))?);
+    find_device_flops(name)
+}
+
+fn find_device_flops(name: &str) -> Option<f64> {
+    DEVICE_FLOPS.iter().find(|(known, _)| name.starts_with(known)).map(|(_, peak)| *peak)
 }
 
 #[cfg(test)]
@@ -27,5 +40,13 @@ mod tests {
         assert_eq!(compute_peak_flops(Some("4xH100-80GB")), Some(4.0 * 989e12));
         assert_eq!(compute_peak_flops(Some("A100")), Some(312e12));
         assert_eq!(compute_peak_flops(Some("abacus")), None);
+    }
+
+    #[test]
+    fn one_device_runs_and_only_a_gpu_has_a_known_peak() {
+        assert_eq!(find_running_flops(Some("4xH100-80GB"), "cuda:0"), Some(989e12));
+        assert_eq!(find_running_flops(Some("4xH100-80GB"), "cpu"), None);
+        assert_eq!(find_running_flops(Some("4xV100"), "cuda"), None);
+        assert_eq!(find_running_flops(None, "cuda"), None);
     }
 }

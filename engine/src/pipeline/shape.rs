@@ -128,6 +128,14 @@ impl ModelShape {
         (self.dense_flops() - head) / 3.0 * if halves { 2.0 } else { 1.0 }
     }
 
+    /// Operations per token of a teacher that is part of the loss: one causal pass of the trained model forward and backward, and the teacher's
+    /// forward one, which is a third of it. With an adapter the trained one's weights are frozen.
+    #[must_use]
+    pub(crate) fn flops_of_teacher(&self, length: u64, adapted: bool) -> f64 {
+        let whole = self.flops_per_token(length);
+        whole - if adapted { self.frozen_flops(false) } else { 0.0 } + whole / 3.0
+    }
+
     fn dense_flops(&self) -> f64 {
         let looked_up = if self.tied { 0 } else { saturating_product(&[self.vocabulary, self.hidden]) };
         6.0 * self.parameters().saturating_sub(looked_up) as f64

@@ -31,6 +31,7 @@ impl Plan {
         store: &Store,
         listing: &StoreListing,
     ) -> Result<()> {
+        self.leave_running_trainings(store)?;
         let search = Search { pipeline, store, listing, plan: self, runs: store.readable_runs()? };
         let found: Vec<_> = self.stages.iter().map(|planned| search.find(planned)).collect::<Result<_>>()?;
         for (planned, found) in self.stages.iter_mut().zip(found) {
@@ -41,6 +42,21 @@ impl Plan {
                 planned.extension = None;
             }
             planned.unused = Some(work);
+        }
+        Ok(())
+    }
+
+    /// A training that somebody is at work on is left alone by one with more changes than its `steps`: that is another training beside it, and
+    /// need not wait for it.
+    fn leave_running_trainings(&mut self, store: &Store) -> Result<()> {
+        for planned in &mut self.stages {
+            let Some(extension) = planned.extension.as_ref().filter(|found| !found.only_steps) else {
+                continue;
+            };
+            if store.find_maker(&extension.fingerprint)?.is_some() {
+                planned.reasons.pop();
+                (planned.state, planned.extension) = (PlanState::Run, None);
+            }
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::cost::TrainingCost;
 use crate::pipeline::repository::PinnedRepository;
+use crate::plan::approximate::list_approximate_caches;
 use crate::plan::measured::TimeEstimate;
 use crate::plan::planned::{Plan, PlanState, PlannedStage};
 
@@ -69,7 +70,14 @@ fn render_stage_json(pipeline: &Pipeline, planned: &PlannedStage) -> Value {
         "optimizer-bytes": planned.cost.training.as_ref().and(planned.cost.size).map(|size| size.moments()),
         "training": planned.cost.training.as_ref().map(render_training_json),
         "mixture": render_mixture_json(&own.config),
+        "approximate-caches": render_caches_json(&own.config),
     })
+}
+
+/// The approximate caches of a stage, by the name of the sampler.
+fn render_caches_json(config: &StageConfig) -> IndexMap<&str, &'static str> {
+    let caches = list_approximate_caches(config).into_iter();
+    caches.map(|(name, cache)| (name, cache.word())).collect()
 }
 
 /// Token shares of a training stage's datasets, phase by phase.

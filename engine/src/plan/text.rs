@@ -8,6 +8,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::pipeline::cost::{LEARNING_RATE_PERCENTAGES, TrainingCost};
 use crate::pipeline::stage::Stage;
+use crate::plan::approximate::render_cache_lines;
 use crate::plan::measured::TimeEstimate;
 use crate::plan::passes::{render_first_passes, render_unknown_sizes};
 use crate::plan::planned::{Plan, PlanState};
@@ -38,6 +39,7 @@ pub fn render_plan_text(pipeline: &Pipeline, plan: &Plan, commands: &PlannedComm
     text += &render_mixture_tables(pipeline, plan);
     text += &render_model_lines(plan);
     text += &render_average_lines(pipeline, plan);
+    text += &render_cache_lines(find_wanted_stages(pipeline, plan));
     if !commands.shown.is_empty() {
         text += &format!("\n{}", commands.shown);
     }

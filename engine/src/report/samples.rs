@@ -38,6 +38,14 @@ pub(super) fn view_probe((update, probe): &(u64, Value)) -> ProbeView {
     }
 }
 
+/// What an approximate cache changed, if the sampler had one.
+fn describe_cache(sample: &Value) -> Option<String> {
+    let found = sample.get("cache_disagreement")?;
+    let count = |name: &str| found.get(name).and_then(Value::as_u64);
+    let (changed, tokens) = count("differing_tokens").zip(count("tokens"))?;
+    Some(format!("cache {} changed {changed} of {}", read_text(found, "cache"), count_noun(tokens, "token")))
+}
+
 /// A sample of `generate` or of a probe: both have the same names.
 #[must_use]
 pub(super) fn view_sample(sample: &Value) -> SampleView {
@@ -51,6 +59,7 @@ pub(super) fn view_sample(sample: &Value) -> SampleView {
         let twin = twin.map(|speed| format!(" (AR with cache {speed:.0})")).unwrap_or_default();
         notes.push(format!("{speed:.0} tok/s{twin}"));
     }
+    notes.extend(describe_cache(sample));
     notes.retain(|note| !note.is_empty());
     SampleView {
         prompt: read_text(sample, "prompt"),

@@ -21,7 +21,9 @@ pub(super) fn build_charts(series: &MetricSeries, config: Option<&TrainConfig>) 
         chart_rate(series, config),
         chart_gradient(series),
         chart_speed(series),
+        chart_utilization(series),
         chart_data_wait(series),
+        chart_memory(series),
         chart_probes(series),
     ];
     let mark = |(step, word, _): &(u64, String, String)| (*step, word.clone());
@@ -125,6 +127,30 @@ fn chart_speed(series: &MetricSeries) -> LineChart {
         title: "Tokens per second".into(),
         note: "without padding, validation and checkpoints".into(),
         lines: vec![line("tok/s", series.get("tokens_per_second"), LineForm::Solid)],
+        from_zero: true,
+        ..LineChart::default()
+    }
+}
+
+/// No chart where nobody knows the peak of the device.
+fn chart_utilization(series: &MetricSeries) -> LineChart {
+    let share: Vec<SeriesPoint> =
+        series.get("mfu").iter().map(|(step, share)| (*step, 100.0 * share)).collect();
+    LineChart {
+        title: "Utilization (MFU)".into(),
+        note: "percent of the peak arithmetic of the device, without recomputed blocks".into(),
+        lines: vec![line("%", &share, LineForm::Solid)],
+        from_zero: true,
+        ..LineChart::default()
+    }
+}
+
+fn chart_memory(series: &MetricSeries) -> LineChart {
+    LineChart {
+        title: "Peak memory".into(),
+        note: "GiB that the process has held at most since it started, with everything else that it did"
+            .into(),
+        lines: vec![line("GiB", series.get("peak_memory_gib"), LineForm::Solid)],
         from_zero: true,
         ..LineChart::default()
     }

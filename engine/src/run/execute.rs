@@ -104,6 +104,8 @@ pub struct Job<'a> {
     pub device: &'a str,
     /// Cores that the stage may use, at least one. Results do not depend on it.
     pub cores: usize,
+    /// Seconds that an update of a training takes at the peak of the device's arithmetic; `None` if the peak or the model is unknown.
+    pub peak_seconds: Option<f64>,
     /// Whether the command line lets programs that a checkpoint wrote run without a sandbox.
     pub unsafe_no_sandbox: bool,
     /// The account on the hub, if the pipeline declares its secret. Stages that download send it to the hub, and to nobody else.

@@ -2,8 +2,9 @@
 //! not by the last stage.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use crate::check::lint::{UncountedPrompt, judge_prompt, list_uncounted_prompts};
 use crate::error::{Error, Result};
@@ -18,7 +19,28 @@ use crate::text::diagnostic::Diagnostic;
 /// Refuses a run whose requests do not fit, as far as their tokenizers are in the store.
 pub(super) fn refuse_long_prompts(runner: &Runner<'_>) -> Result<()> {
     let Some(execute) = runner.execute else { return Ok(()) };
-    let found = find_long_prompts(runner.pipeline, runner.plan, runner.store, execute);
+    refuse_found(find_long_prompts(runner.pipeline, runner.plan, runner.store, execute))
+}
+
+/// Tokenizers by which a run has counted: each of them counts once.
+#[derive(Debug, Default)]
+pub(super) struct CountedTokenizers(Mutex<IndexSet<PathBuf>>);
+
+impl CountedTokenizers {
+    /// As [`refuse_long_prompts`], of the tokenizers that this run has made since. Other trainings wait meanwhile.
+    pub(super) fn refuse_long_prompts(&self, runner: &Runner<'_>) -> Result<()> {
+        let Some(execute) = runner.execute else { return Ok(()) };
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = group_by_tokenizer(runner.pipeline, runner.plan, runner.store);
+        let made = |tokenizer: &UncountedPrompt<'_>| {
+            runner.plan.planned(tokenizer.tokenizer).state != PlanState::Cached
+        };
+        asked.retain(|folder, prompts| prompts.first().is_some_and(made) && counted.insert(folder.clone()));
+        refuse_found(judge_all(runner.pipeline, asked, execute))
+    }
+}
+
+fn refuse_found(found: Vec<(String, Diagnostic)>) -> Result<()> {
     let Some((stage, _)) = found.first() else { return Ok(()) };
     let stage = stage.clone();
     let findings = found.into_iter().filter(|(other, _)| *other == stage).map(|(_, finding)| finding);
@@ -34,6 +56,15 @@ pub(crate) fn find_long_prompts(
     store: &Store,
     execute: &dyn Execute,
 ) -> Vec<(String, Diagnostic)> {
+    judge_all(pipeline, group_by_tokenizer(pipeline, plan, store), execute)
+}
+
+/// What is asked by the selected stages, by the folder of the tokenizer, as far as that is in the store.
+fn group_by_tokenizer<'a>(
+    pipeline: &'a Pipeline,
+    plan: &Plan,
+    store: &Store,
+) -> IndexMap<PathBuf, Vec<UncountedPrompt<'a>>> {
     let asked: Vec<StageId> = plan.running().into_iter().map(|planned| planned.id).collect();
     let mut by_tokenizer: IndexMap<PathBuf, Vec<UncountedPrompt<'_>>> = IndexMap::new();
     for prompt in list_uncounted_prompts(&pipeline.stages) {
@@ -45,6 +76,14 @@ pub(crate) fn find_long_prompts(
             by_tokenizer.entry(folder).or_default().push(prompt);
         }
     }
+    by_tokenizer
+}
+
+fn judge_all(
+    pipeline: &Pipeline,
+    by_tokenizer: IndexMap<PathBuf, Vec<UncountedPrompt<'_>>>,
+    execute: &dyn Execute,
+) -> Vec<(String, Diagnostic)> {
     let mut found = Vec::new();
     for (folder, prompts) in by_tokenizer {
         let kinds: Vec<_> = prompts.iter().map(|prompt| prompt.prompt).collect();

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Failure, FailureKind};
 use crate::pipeline::Pipeline;
+use crate::pipeline::machine::find_running_flops;
 use crate::pipeline::stage::Stage;
 use crate::plan::{Plan, PlannedStage, Selection, SourceDigests};
 use crate::run::execute::Execute;
@@ -68,6 +69,12 @@ impl Runner<'_> {
     /// Why the command at a place is not executed, as the rest of a sentence; `None` if it may.
     pub(super) fn refuse_command(&self, place: &Span) -> Option<String> {
         refuse_by(self.gate.as_deref(), place)
+    }
+
+    /// Seconds that an update of a training takes at the peak of the device on which it runs; `None` if that or the model is unknown.
+    pub(super) fn count_peak_seconds(&self, planned: &PlannedStage) -> Option<f64> {
+        let peak = find_running_flops(self.pipeline.budget.gpu.as_deref(), &self.options.device)?;
+        planned.cost.training.as_ref()?.count_seconds_at_peak(peak)
     }
 
     /// The right to write to the store, for a stage that is not cached.

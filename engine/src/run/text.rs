@@ -1,10 +1,15 @@
 //! The seam through which commands ask a checkpoint for text: one request at a time, or orders of many clients.
 
+mod orders;
+mod scores;
+
 use serde::Serialize;
 
 use crate::documents::Chat;
 use crate::error::Failure;
 use crate::pipeline::config::Prompt;
+pub use orders::{TextCustomer, TextOrder, TextOrders};
+pub use scores::{CacheDisagreement, DISAGREEMENT_TEXTS, TextAnswers, TextScores};
 
 /// A checkpoint that is open for text. Implemented by the stages package.
 pub trait TextModel: Send + Sync {
@@ -28,6 +33,24 @@ pub trait TextModel: Send + Sync {
     /// As [`TextModel::answer`].
     fn measure_twin(&self, request: &TextRequest<'_>, answers: &TextAnswers) -> Result<f64, Failure>;
 
+    /// Joins the constraint of a prompt, if it has one, with the vocabulary, and finds out whether an answer can match. That takes up to some
+    /// seconds once, so that it is done before those who answer others get the order, which finds it done. A prompt that does not fit for
+    /// other reasons passes: that is told when it is at work.
+    ///
+    /// # Errors
+    /// If the constraint cannot be kept, or no answer can match.
+    fn check_constraint(&self, prompt: &Prompt) -> Result<(), Failure>;
+
+    /// How often an approximate cache changed `answers`, of which the first are written again without one; `None` without such a cache.
+    ///
+    /// # Errors
+    /// As [`TextModel::answer`].
+    fn measure_disagreement(
+        &self,
+        request: &TextRequest<'_>,
+        answers: &TextAnswers,
+    ) -> Result<Option<CacheDisagreement>, Failure>;
+
     /// Answers orders, many at a time, until there are no more. Each gets the bytes of [`TextModel::answer`], whatever is beside it.
     ///
     /// # Errors
@@ -39,17 +62,6 @@ pub trait TextModel: Send + Sync {
     /// # Errors
     /// As [`TextModel::answer`].
     fn score(&self, request: &TextRequest<'_>, questions: &[Chat]) -> Result<TextScores, Failure>;
-}
-
-/// Answers to questions, and how many are right.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TextScores {
-    /// One for each question, in order.
-    pub answers: TextAnswers,
-    /// How many equal the expected answer, as exact match counts them.
-    pub exact: usize,
-    /// Tokens per second of the autoregressive baseline, as [`TextModel::measure_twin`], in the same batches.
-    pub twin: f64,
 }
 
 /// What a checkpoint is, as far as text is concerned.
@@ -185,15 +197,6 @@ pub struct WrittenToken {
     pub probability: f64,
 }
 
-/// Answers, and the time that all took together.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TextAnswers {
-    /// One for each sample, in order.
-    pub answers: Vec<TextAnswer>,
-    /// Wall-clock seconds.
-    pub seconds: f64,
-}
-
 /// One answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TextAnswer {
@@ -218,83 +221,4 @@ pub struct TextAnswer {
     /// Whether the model ended it; a gap that is filled has ended.
     #[serde(skip)]
     pub ended: bool,
-}
-
-impl TextAnswers {
-    /// New tokens of all answers.
-    #[must_use]
-    pub fn tokens(&self) -> usize {
-        self.answers.iter().map(|answer| answer.tokens).sum()
-    }
-
-    /// Forward passes of all answers.
-    #[must_use]
-    pub fn passes(&self) -> usize {
-        self.answers.iter().map(|answer| answer.passes).sum()
-    }
-
-    /// New tokens per wall-clock second.
-    #[must_use]
-    pub fn tokens_per_second(&self) -> f64 {
-        self.tokens() as f64 / self.seconds
-    }
-}
-
-/// A request that waits for its answers.
-pub struct TextOrder {
-    /// The task, its text and its sampler.
-    pub prompt: Prompt,
-    /// How many answers, at least one. They differ by their random draws only.
-    pub samples: usize,
-    /// Seed of the draws.
-    pub seed: u64,
-    /// Who wants the answers.
-    pub customer: Box<dyn TextCustomer>,
-}
-
-/// Gets the answers of an order while they are written.
-pub trait TextCustomer: Send {
-    /// The order is at work, and its prompt takes so many tokens.
-    fn begin(&mut self, _prompt_tokens: usize) {}
-
-    /// The next piece of answer number `sample`, as it will stay; of a gap, without the text around it. The pieces of an
-    /// answer are its text.
-    fn hear(&mut self, sample: usize, piece: &str);
-
-    /// Whether [`TextCustomer::see`] is wanted, which costs time.
-    fn wants_steps(&self) -> bool {
-        false
-    }
-
-    /// What a pass wrote in answer number `sample`. It may still change.
-    fn see(&mut self, _sample: usize, _step: &TextStep) {}
-
-    /// Whether [`TextCustomer::weigh`] is wanted, as [`TextListener::wants_laws`].
-    fn wants_laws(&self) -> Option<usize> {
-        None
-    }
-
-    /// How probable the next tokens of answer number `sample` were, as [`TextListener::weigh`].
-    fn weigh(&mut self, _sample: usize, _laws: Vec<TokenLaw>) {}
-
-    /// Whether to go on writing answer number `sample`; asked before each pass. Its place is free at once if not.
-    fn goes_on(&mut self, sample: usize) -> bool;
-
-    /// Answer number `sample` is finished or was stopped. Its text has what was heard.
-    fn take(&mut self, sample: usize, answer: TextAnswer);
-
-    /// The order cannot be answered, or an answer failed. Nothing follows for the others but what they have.
-    fn fail(&mut self, failure: Failure);
-}
-
-/// Where a checkpoint gets its orders from.
-pub trait TextOrders {
-    /// Whether an order may take what others before it have in common with it.
-    fn are_shared(&self) -> bool;
-
-    /// How many answers are written at once from now on.
-    fn note_busy(&mut self, _answers: usize) {}
-
-    /// The next order if it asks for at most `seats` answers. If `idle`, waits for one, and `None` says that none will come any more.
-    fn next_order(&mut self, seats: usize, idle: bool) -> Option<TextOrder>;
 }

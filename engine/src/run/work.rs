@@ -25,7 +25,7 @@ use crate::run::extension::adopt_checkpoint;
 use crate::run::made::resolve_made_sources;
 use crate::run::makers::{has_been_made, lock_windows, stopped_before_start, wait_for_lock};
 use crate::run::metrics_pipe::{MetricsPipe, PipedReport};
-use crate::run::prompts::refuse_long_prompts;
+use crate::run::prompts::CountedTokenizers;
 use crate::run::report_page::run_report;
 use crate::run::required_scores::check_required_scores;
 use crate::run::runner::{Runner, defect_failure, stage_error};
@@ -34,15 +34,18 @@ use crate::store::trusted::verify_for_reading;
 use crate::store::verify;
 use crate::store::{Facts, Slot, Store};
 
-/// Artifacts that this run has verified.
+/// Artifacts that this run has verified, and tokenizers by which it has counted.
 #[derive(Debug, Default)]
-pub(super) struct VerifiedArtifacts(Mutex<IndexSet<Fingerprint>>);
+pub(super) struct VerifiedArtifacts {
+    known: Mutex<IndexSet<Fingerprint>>,
+    counted: CountedTokenizers,
+}
 
 impl VerifiedArtifacts {
     /// Verifies an artifact once per run. The lock is held meanwhile, so stages that need the same artifact wait for the result
     /// instead of reading it again.
     fn verify_once(&self, store: &Store, folder: &Path, fingerprint: &Fingerprint) -> Result<()> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(fingerprint) {
             verify_for_reading(store, folder)?;
             known.insert(fingerprint.clone());
@@ -89,7 +92,7 @@ fn make_result(
     let windows: IndexMap<InputRole, WindowSource<'_>> = windows;
     refuse_contradictions(runner, stage, &inputs)?;
     if matches!(stage.config, StageConfig::Train(_)) {
-        refuse_long_prompts(runner)?;
+        verified.counted.refuse_long_prompts(runner)?;
     }
     if planned.state == PlanState::Again {
         discard_results(runner, planned)?;
@@ -115,6 +118,7 @@ fn make_result(
         interrupt: runner.interrupt,
         device: runner.options.device.as_str(),
         cores,
+        peak_seconds: runner.count_peak_seconds(planned),
         unsafe_no_sandbox: runner.options.unsafe_no_sandbox,
         token: token.as_ref(),
         storage: storage.as_ref(),

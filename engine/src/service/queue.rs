@@ -61,6 +61,24 @@ impl OrderQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether an order would be taken now.
+    ///
+    /// # Errors
+    /// If the queue is full or closed.
+    pub fn check_room(&self) -> Result<(), QueueRefusal> {
+        let mut state = self.lock();
+        state.forget_those_who_left();
+        self.check(&state)
+    }
+
+    fn check(&self, state: &QueueState) -> Result<(), QueueRefusal> {
+        match (state.open, state.waiting.len() < self.room) {
+            (false, _) => Err(QueueRefusal::Closed),
+            (true, false) => Err(QueueRefusal::Full),
+            (true, true) => Ok(()),
+        }
+    }
+
     /// Puts an order at the end.
     ///
     /// # Errors
@@ -68,15 +86,10 @@ impl OrderQueue {
     pub fn offer(&self, order: TextOrder) -> Result<(), QueueRefusal> {
         let mut state = self.lock();
         state.forget_those_who_left();
-        match (state.open, state.waiting.len() < self.room) {
-            (false, _) => Err(QueueRefusal::Closed),
-            (true, false) => Err(QueueRefusal::Full),
-            (true, true) => {
-                state.waiting.push_back(order);
-                self.changed.notify_all();
-                Ok(())
-            }
-        }
+        self.check(&state)?;
+        state.waiting.push_back(order);
+        self.changed.notify_all();
+        Ok(())
     }
 
     /// Takes no orders any more, and tells those who wait. What is at work goes on.
@@ -115,15 +128,16 @@ impl TextOrders for &OrderQueue {
         self.lock().busy = answers;
     }
 
-    fn next_order(&mut self, seats: usize, idle: bool) -> Option<TextOrder> {
+    fn next_order(&mut self, idle: bool) -> Option<TextOrder> {
         let mut state = self.lock();
         if idle {
             state.busy = 0;
         }
         loop {
             state.forget_those_who_left();
-            if state.waiting.front().is_some_and(|order| order.samples <= seats) {
-                return state.waiting.pop_front();
+            let next = state.waiting.pop_front();
+            if next.is_some() {
+                return next;
             }
             if !idle || !state.open {
                 return None;
@@ -171,15 +185,15 @@ mod tests {
     }
 
     #[test]
-    fn the_first_come_are_the_first_served_and_a_large_order_waits_for_its_seats() {
+    fn the_first_come_are_the_first_served() {
         let (queue, customer) = (OrderQueue::new(3), Watched::default());
         for (seed, samples) in [(1, 4), (2, 1), (3, 1)] {
             queue.offer(order(seed, samples, &customer)).unwrap();
         }
         assert_eq!(queue.offer(order(4, 1, &customer)), Err(QueueRefusal::Full));
+        assert_eq!(queue.check_room(), Err(QueueRefusal::Full));
         let mut orders = &queue;
-        assert!(orders.next_order(3, false).is_none(), "nobody overtakes the first");
-        let next = |mut orders: &OrderQueue| orders.next_order(4, false).map(|order| order.seed);
+        let next = |mut orders: &OrderQueue| orders.next_order(false).map(|order| order.seed);
         assert_eq!(
             [next(&queue), next(&queue), next(&queue), next(&queue)],
             [Some(1), Some(2), Some(3), None]
@@ -195,10 +209,10 @@ mod tests {
         queue.offer(order(2, 1, &stays)).unwrap();
         assert_eq!(queue.offer(order(3, 1, &stays)), Err(QueueRefusal::Full));
         leaves.left.store(true, Ordering::SeqCst);
-        assert_eq!(queue.load().waiting, 1);
+        assert_eq!((queue.load().waiting, queue.check_room()), (1, Ok(())));
         queue.offer(order(3, 1, &stays)).unwrap();
         let mut orders = &queue;
-        assert_eq!(orders.next_order(1, true).map(|order| order.seed), Some(2));
+        assert_eq!(orders.next_order(true).map(|order| order.seed), Some(2));
     }
 
     #[test]
@@ -208,8 +222,9 @@ mod tests {
         queue.close();
         assert_eq!(customer.failures.load(Ordering::SeqCst), 1);
         assert_eq!(queue.offer(order(2, 1, &customer)), Err(QueueRefusal::Closed));
+        assert_eq!(queue.check_room(), Err(QueueRefusal::Closed));
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| (&queue).next_order(9, true).is_none());
+            let waits = scope.spawn(|| (&queue).next_order(true).is_none());
             assert!(waits.join().unwrap());
         });
     }
@@ -218,7 +233,7 @@ mod tests {
     fn an_idle_checkpoint_wakes_up() {
         let (queue, customer) = (OrderQueue::new(2), Watched::default());
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| (&queue).next_order(9, true).map(|order| order.seed));
+            let waits = scope.spawn(|| (&queue).next_order(true).map(|order| order.seed));
             std::thread::sleep(std::time::Duration::from_millis(20));
             queue.offer(order(7, 1, &customer)).unwrap();
             assert_eq!(waits.join().unwrap(), Some(7));

@@ -73,7 +73,7 @@ pub(super) fn replace_fetch(stage: &mut Stage, tokenizer: StageId, changes: &mut
     };
     let from = find_written(stage, "from");
     changes.say(format!(
-        "a random backbone ({} layers of {}, {VOCABULARY} rows) and its own tokenizer instead of {from}",
+        "a random backbone ({} layers of {}, a vocabulary of {VOCABULARY}) and its own tokenizer instead of {from}",
         TINY.layers, TINY.hidden
     ));
     stage.config = StageConfig::RandomInit(RandomInitConfig { tied: tied.unwrap_or(TINY.tied), ..TINY });
@@ -91,7 +91,7 @@ pub(super) fn replace_tokenizer_file(
         return Ok(());
     }
     changes.say(format!(
-        "a tokenizer of {VOCABULARY} rows, trained on generated text, instead of {}",
+        "a tokenizer with a vocabulary of {VOCABULARY}, trained on generated text, instead of {}",
         find_written(stage, "from")
     ));
     stage.config = StageConfig::Tokenizer(generated_tokenizer());

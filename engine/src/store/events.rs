@@ -100,6 +100,8 @@ fn collect_scalars(name: &str, value: &Value, found: &mut Vec<(String, f64)>) {
         "tokens_by_dataset" => "data/tokens/",
         "epochs_by_dataset" => return collect_epochs(value, found),
         "tokens_per_second" => "perf/tok_s",
+        "mfu" => "perf/mfu",
+        "peak_memory_gib" => "mem/max_gib",
         "teacher_kl" => "train/teacher_kl",
         "held_out_loss" => "eval/loss/",
         "retention_kl" => "eval/retention_kl/",
@@ -253,6 +255,7 @@ mod tests {
             found.into_iter().map(|(tag, _)| tag).collect::<Vec<_>>()
         };
         assert_eq!(tags(r#"{"step":1,"loss_by_time":[1,2]}"#), ["train/loss_t0", "train/loss_t1"]);
+        assert_eq!(tags(r#"{"mfu":0.4,"peak_memory_gib":2.5}"#), ["perf/mfu", "mem/max_gib"]);
         assert_eq!(tags(r#"{"held_out_loss":{"text":1}}"#), ["eval/loss/text"]);
         assert_eq!(tags(r#"{"probe":{"samples":[1],"exact_match/tasks":0.5}}"#), ["probe/exact_match/tasks"]);
         assert_eq!(tags(r#"{"step":3,"guard":"rewind","from":9,"why":"x"}"#), [""; 0]);

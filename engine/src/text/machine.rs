@@ -28,9 +28,35 @@ pub(crate) fn describe_system() -> String {
 #[must_use]
 pub(crate) fn read_memory() -> Option<(u64, u64)> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
-    };
-    Some((field("MemTotal:")?, field("MemAvailable:")?))
+    Some((find_kib(&text, "MemTotal:")?, find_kib(&text, "MemAvailable:")?))
+}
+
+/// The most memory that this process has held since it started, in bytes, of all its stages and threads; `None` on systems without
+/// `/proc/self/status`.
+#[must_use]
+pub fn read_peak_memory() -> Option<u64> {
+    find_kib(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// Bytes of a line such as `VmHWM:  123 kB`.
+fn find_kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_of_the_process_holds_what_it_held() {
+        let status = "Name:\tx\nVmPeak:\t  900 kB\nVmHWM:\t  12 kB\n";
+        assert_eq!(find_kib(status, "VmHWM:"), Some(12 << 10));
+        assert_eq!((find_kib(status, "VmRSS:"), find_kib("VmHWM: x kB", "VmHWM:")), (None, None));
+        if let Some(before) = read_peak_memory() {
+            let held = vec![1u8; before as usize];
+            assert!(std::hint::black_box(&held).iter().all(|byte| *byte == 1));
+            assert!(read_peak_memory().unwrap() > before);
+        }
+    }
 }

@@ -122,7 +122,8 @@ fn list_neutral() -> Vec<(&'static str, Value)> {
     ]
 }
 
-fn find_model(name: Option<String>, service: &dyn TextService) -> Result<usize, Fault> {
+/// The number of a model that a client names; without a name, of the only one.
+pub(crate) fn find_model(name: Option<String>, service: &dyn TextService) -> Result<usize, Fault> {
     let models = service.models();
     let names = || models.iter().map(|model| format!("`{}`", model.id)).collect::<Vec<_>>().join(", ");
     let Some(name) = name else {

@@ -128,11 +128,16 @@ pub(crate) fn render_answers(naming: &Naming, prompt_tokens: usize, answers: Vec
 
 /// The list of models.
 pub(crate) fn render_models(service: &dyn TextService, started: u64) -> Value {
-    let model = |model: &fmflow_engine::service::ServedModel| {
-        json!({
-            "id": model.id, "object": "model", "created": started, "owned_by": "fmflow",
-            "sampler": model.sampler, "seed": model.seed, "checkpoint": model.facts,
-        })
-    };
-    json!({ "object": "list", "data": service.models().iter().map(model).collect::<Vec<_>>() })
+    let models: Vec<Value> =
+        (0..service.models().len()).map(|at| render_model(service, at, started)).collect();
+    json!({ "object": "list", "data": models })
+}
+
+/// A model, by its number.
+pub(crate) fn render_model(service: &dyn TextService, at: usize, started: u64) -> Value {
+    let model = &service.models()[at];
+    json!({
+        "id": model.id, "object": "model", "created": started, "owned_by": "fmflow",
+        "sampler": model.sampler, "seed": model.seed, "checkpoint": model.facts,
+    })
 }

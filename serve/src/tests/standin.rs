@@ -57,7 +57,7 @@ impl TextService for StandIn {
 
     fn submit(&self, request: ServiceRequest, customer: Box<dyn TextCustomer>) -> Result<(), Refusal> {
         if let Some((name, value)) = request.settings.iter().find(|(_, value)| value == "7") {
-            return Err(Refusal::Invalid { message: format!("`{name}` must not be {value}") });
+            return Err(Refusal::invalid(format!("`{name}` must not be {value}")));
         }
         let sampler = Sampler { temperature: 0.0, ..Sampler::new("backwards", SamplerKind::Autoregressive) };
         let new_tokens = request.new_tokens.map(|tokens| tokens as usize);
@@ -81,7 +81,8 @@ fn work(queue: &OrderQueue, pace: Duration) {
     let mut queue = queue;
     let mut busy: Vec<Talk> = Vec::new();
     loop {
-        while let Some(mut order) = queue.next_order(SEATS - busy.len().min(SEATS), busy.is_empty()) {
+        while busy.len() < SEATS {
+            let Some(mut order) = queue.next_order(busy.is_empty()) else { break };
             let words = list_words(&order);
             if words.iter().any(|word| word.trim() == "FAIL") {
                 order.customer.fail(Failure {

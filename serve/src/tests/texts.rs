@@ -163,6 +163,12 @@ fn models_health_and_page() {
     let server = Running::start(Limits::USUAL);
     let models = server.get("/v1/models").json();
     assert_eq!((&models["data"][0]["id"], &models["data"][0]["sampler"]), (&json!("m"), &json!("backwards")));
+    assert_eq!(server.get("/v1/models/m").json(), models["data"][0]);
+    for (path, status) in [("/v1/models/nobody", 404), ("/v1/models/%ff", 400)] {
+        let reply = server.get(path);
+        assert_eq!((reply.status, &reply.json()["error"]["type"]), (status, &json!("invalid_request_error")));
+    }
+    assert_eq!(server.get("/v1/models/nobody").json()["error"]["param"], "model");
     assert_eq!(server.get("/health").json(), json!({"status": "ok"}));
     let page = server.get("/");
     assert!(

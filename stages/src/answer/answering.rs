@@ -130,11 +130,12 @@ fn answer_aloud(
     Ok(TextAnswer { stopped: stopped.is_some(), ..read_answer(model, prompt, &completion)? })
 }
 
-/// Tokens that end the text of an answer; the text of a gap has no end.
+/// Tokens that end the text of an answer. The text of a gap has no end, unless it has to match a constraint, which knows no ends, and
+/// nothing follows it.
 pub(super) fn list_ends(model: &Model, prompt: &Prompt) -> Vec<u32> {
     match prompt.kind {
-        PromptKind::Infill { .. } => Vec::new(),
-        PromptKind::Chat(_) | PromptKind::Text(_) => model.ends(),
+        PromptKind::Infill { .. } if !prompt.ends_in_constrained_gap() => Vec::new(),
+        PromptKind::Infill { .. } | PromptKind::Chat(_) | PromptKind::Text(_) => model.ends(),
     }
 }
 
@@ -161,7 +162,8 @@ pub(super) fn read_answer(
     prompt: &Prompt,
     completion: &Completion,
 ) -> Result<TextAnswer, Failure> {
-    let (tokenizer, ends) = (model.tokenizer()?, list_ends(model, prompt));
+    let (tokenizer, gap) = (model.tokenizer()?, matches!(prompt.kind, PromptKind::Infill { .. }));
+    let ends = if gap { Vec::new() } else { list_ends(model, prompt) };
     let written = write_text(model, prompt, completion)?;
     let text = match &prompt.kind {
         PromptKind::Infill { prefix, suffix, .. } => format!("{prefix}{written}{suffix}"),

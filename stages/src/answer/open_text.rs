@@ -4,13 +4,15 @@ use std::path::Path;
 
 use fmflow_engine::documents::Chat;
 use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::Prompt;
 use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::run::text::TextOrders;
 use fmflow_engine::run::text::{
-    TextAnswers, TextListener, TextModel, TextModelFacts, TextRequest, TextScores,
+    CacheDisagreement, TextAnswers, TextListener, TextModel, TextModelFacts, TextRequest, TextScores,
 };
 
 use super::answering::{Asker, answer_prompt, measure_prompt_twin, warm_up};
+use super::disagreement::measure_disagreement;
 use super::score::score;
 use crate::failure::stage_failure;
 use crate::model::Model;
@@ -67,6 +69,18 @@ impl TextModel for OpenText {
 
     fn measure_twin(&self, request: &TextRequest<'_>, answers: &TextAnswers) -> Result<f64, Failure> {
         measure_prompt_twin(&self.model, request.prompt, answers, request.seed)
+    }
+
+    fn check_constraint(&self, prompt: &Prompt) -> Result<(), Failure> {
+        super::request::check_constraint(&self.model, prompt)
+    }
+
+    fn measure_disagreement(
+        &self,
+        request: &TextRequest<'_>,
+        answers: &TextAnswers,
+    ) -> Result<Option<CacheDisagreement>, Failure> {
+        measure_disagreement(&self.model, request.prompt, answers, request.seed)
     }
 
     fn take_orders(&self, orders: &mut dyn TextOrders) -> Result<(), Failure> {

@@ -113,6 +113,9 @@ impl Onlooker for Watcher<'_> {
 
 type Work<'a> = Together<'a, Watcher<'a>>;
 
+/// Most orders at work. Each gets its share of the passes, however many answers the others asked for; further ones wait in their queue.
+const ORDERS: usize = BATCH;
+
 /// Answers orders until there are no more. New ones join between two passes.
 ///
 /// # Errors
@@ -120,7 +123,8 @@ type Work<'a> = Together<'a, Watcher<'a>>;
 pub(super) fn take_orders(model: &Model, orders: &mut dyn TextOrders) -> Result<(), Failure> {
     let mut work = if orders.are_shared() { Work::new(model) } else { Work::apart(model) };
     loop {
-        while let Some(order) = orders.next_order(BATCH.saturating_sub(work.len()), work.len() == 0) {
+        while work.count_orders() < ORDERS {
+            let Some(order) = orders.next_order(work.len() == 0) else { break };
             // Reading a text takes time, and one that is refused takes no place: those at work go on between two of them.
             if !begin(model, &mut work, order) && work.len() > 0 {
                 break;
@@ -152,6 +156,7 @@ fn begin<'a>(model: &'a Model, work: &mut Work<'a>, order: TextOrder) -> bool {
         }
     };
     let (customer, prompt) = (Rc::new(RefCell::new(customer)), Rc::new(prompt));
+    work.begin_order();
     for sample in 0..samples {
         let rows = match prompt.shortest {
             Some(shortest) => try_lengths((&customer, sample, &prompt), &request, shortest),

@@ -5,7 +5,7 @@ use fmflow_engine::pipeline::config::{Prompt, PromptKind, SamplerKind};
 use fmflow_engine::pipeline::contract::ModelKind;
 
 use super::choose::refuse_constrained_range;
-use crate::completion::{CompletionRequest, GivenTokens};
+use crate::completion::{CompletionRequest, GivenTokens, refuse_unmatched};
 use crate::data::chat;
 use crate::failure::{input_failure, stage_failure};
 use crate::model::Model;
@@ -70,6 +70,20 @@ pub(super) fn fit_request(
         return Err(input_failure(what, "write a shorter prompt, or ask for fewer new tokens"));
     }
     Ok(CompletionRequest { prefix, length, given, suffix })
+}
+
+/// Whether the constraint of a prompt can be kept, if it has one. What else is wrong with the prompt is not told.
+///
+/// # Errors
+/// Why the constraint cannot be kept.
+pub(super) fn check_constraint(model: &Model, prompt: &Prompt) -> Result<(), Failure> {
+    if prompt.shortest.is_some() {
+        return refuse_constrained_range(&prompt.sampler);
+    }
+    match prompt.sampler.constraint.is_some().then(|| build_request(model, prompt)) {
+        Some(Ok(request)) => refuse_unmatched(model, &request, &prompt.sampler),
+        None | Some(Err(_)) => Ok(()),
+    }
 }
 
 /// The tokens between gaps of `new` tokens in all, and how many tokens they are with the gaps.

@@ -8,6 +8,7 @@ use fmflow_engine::pipeline::config::{Prompt, PromptKind};
 use fmflow_engine::run::text::{TextAnswer, TextAnswers, TextRequest, TextScores};
 
 use super::answering::{read_answer, warm_up};
+use super::disagreement::measure_disagreements;
 use super::request::fit_request;
 use super::twin::measure_twins;
 use crate::completion::{CompletionRequest, complete_from};
@@ -45,7 +46,9 @@ pub(super) fn score(
     }
     let lengths: Vec<usize> = answers.iter().map(|answer| answer.tokens).collect();
     let twin = measure_twins(model, (&requests, &lengths), sampler, seed)?;
-    Ok(TextScores { answers: TextAnswers { answers, seconds }, exact, twin })
+    let asked = (prompts.as_slice(), requests.as_slice());
+    let disagreement = measure_disagreements(model, asked, &answers, (sampler, seed))?;
+    Ok(TextScores { answers: TextAnswers { answers, seconds }, exact, twin, disagreement })
 }
 
 /// The request of a question, with the ids of training, as `exact-match` asks it.

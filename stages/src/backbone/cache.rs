@@ -2,6 +2,9 @@
 //!
 //! On the CPU a pass over new tokens gives the same bits as one over all of them: every operation but attention works on single
 //! tokens, and attention cuts its sums by the number of the key alone (`fmflow_ops::attention`).
+//!
+//! With attention in both directions no token is finished before all are. There [`Backbone::rewrite`] computes a part of each row and
+//! takes the rest as it was: an approximation, unless nothing has changed.
 
 use std::ops::Range;
 
@@ -34,6 +37,27 @@ pub(crate) struct NewTokens<'a> {
     pub(crate) attention: Attention,
     /// Time of each row, for a backbone that is conditioned on it.
     pub(crate) time: Option<&'a [f32]>,
+}
+
+/// Parts of rows that are computed again under attention in both directions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RewrittenTokens<'a> {
+    /// All tokens of each row.
+    pub(crate) rows: &'a [&'a [u32]],
+    /// The part of each row that is computed; it may be empty, but not in all rows.
+    pub(crate) spans: &'a [Range<usize>],
+    /// Time of each row, for a backbone that is conditioned on it.
+    pub(crate) time: Option<&'a [f32]>,
+}
+
+/// Tokens with their places in a cache, and what they see.
+struct PlacedTokens<'a> {
+    rows: &'a [&'a [u32]],
+    places: &'a [Range<usize>],
+    attention: Attention,
+    /// Two intervals of keys for each token, row-major [B, L, 4].
+    bounds: Vec<i32>,
+    time: Option<&'a [f32]>,
 }
 
 impl KeyValueCache {
@@ -111,11 +135,15 @@ impl KeyValueCache {
         let places: Vec<Range<usize>> =
             self.lengths.iter().zip(rows).map(|(kept, row)| *kept..kept + row.len()).collect();
         let longest = places.iter().map(|place| place.end).max().unwrap_or(0);
-        match longest <= self.room && rows.len() == self.lengths.len() {
-            true => Ok(places),
+        self.check_room(rows.len(), longest).map(|()| places)
+    }
+
+    /// Refuses rows that do not fit.
+    fn check_room(&self, rows: usize, longest: usize) -> Result<(), BackboneError> {
+        match longest <= self.room && rows == self.lengths.len() {
+            true => Ok(()),
             false => Err(BackboneError::Context(format!(
-                "{} rows of up to {longest} tokens do not fit a cache of {} rows of {}",
-                rows.len(),
+                "{rows} rows of up to {longest} tokens do not fit a cache of {} rows of {}",
                 self.lengths.len(),
                 self.room
             ))),
@@ -124,14 +152,9 @@ impl KeyValueCache {
 }
 
 impl NewTokens<'_> {
-    /// Tokens of the longest row.
-    fn length(&self) -> usize {
-        self.rows.iter().map(|row| row.len()).max().unwrap_or(0)
-    }
-
     /// The keys that the tokens at `places` see, as two intervals each, [B, L, 4]; padding sees nothing.
     fn build_intervals(&self, places: &[Range<usize>]) -> Result<Vec<i32>, BackboneError> {
-        let length = self.length();
+        let length = find_longest(self.rows);
         let mut bounds = vec![0; 4 * length * places.len()];
         for (row, place) in places.iter().enumerate() {
             for (i, position) in place.clone().enumerate() {
@@ -166,24 +189,61 @@ impl Backbone {
         cache: &mut KeyValueCache,
         new: NewTokens<'_>,
     ) -> Result<Tensor<3>, BackboneError> {
-        let (batch, length) = (new.rows.len(), new.length());
-        let places = cache.find_places(new.rows)?;
+        let NewTokens { rows, attention, time } = new;
+        let places = cache.find_places(rows)?;
         let bounds = new.build_intervals(&places)?;
-        let positions = places.iter().flat_map(|place| place.start..place.start + length);
+        self.write(cache, PlacedTokens { rows, places: &places, attention, bounds, time })
+    }
+
+    /// Hidden states after the final norm of a part of each row, whose keys and values are written into `cache`. Every token sees its
+    /// whole row: what is not in the part as the cache has it.
+    ///
+    /// # Shapes
+    /// Returns [B, L, D], with L tokens in the longest part; those of shorter ones are followed by padding.
+    ///
+    /// # Errors
+    /// If the rows do not fit the cache, or the time does not match the backbone.
+    pub(crate) fn rewrite(
+        &self,
+        cache: &mut KeyValueCache,
+        tokens: RewrittenTokens<'_>,
+    ) -> Result<Tensor<3>, BackboneError> {
+        let RewrittenTokens { rows, spans, time } = tokens;
+        cache.check_room(rows.len(), find_longest(rows))?;
+        let parts: Vec<&[u32]> = rows.iter().zip(spans).map(|(row, span)| &row[span.clone()]).collect();
+        let length = find_longest(&parts);
+        let mut bounds = vec![0; 4 * length * rows.len()];
+        for (number, (row, part)) in rows.iter().zip(&parts).enumerate() {
+            let seen = bounds[4 * number * length..][..4 * part.len()].iter_mut();
+            seen.skip(1).step_by(4).for_each(|end| *end = row.len() as i32);
+        }
+        let attention = Attention::Bidirectional;
+        self.write(cache, PlacedTokens { rows: &parts, places: spans, attention, bounds, time })
+    }
+
+    /// Hidden states of tokens whose keys and values are written into their places.
+    fn write(&self, cache: &mut KeyValueCache, new: PlacedTokens<'_>) -> Result<Tensor<3>, BackboneError> {
+        let (batch, length) = (new.rows.len(), find_longest(new.rows));
+        let positions = new.places.iter().flat_map(|place| place.start..place.start + length);
         let context = AttentionContext::new(new.attention, batch, length);
         let mut context = context.with_positions(positions.map(|position| position as u32).collect());
         context.time = new.time.map(<[f32]>::to_vec);
         context.check(self.clock.is_some())?;
-        let mut at = PreparedContext::with_intervals(&context, bounds, &self.config, &self.device());
+        let mut at = PreparedContext::with_intervals(&context, new.bounds, &self.config, &self.device());
         at.precision = self.precision;
         at.time = self.clock.as_ref().zip(new.time).map(|(clock, t)| clock.forward(t, &self.device()));
         let padded = new.rows.iter().flat_map(|row| (0..length).map(|i| row.get(i).copied().unwrap_or(0)));
         let mut x = self.embed(self.tokens(&padded.collect::<Vec<u32>>(), batch)?);
         for (block, layer) in self.blocks.iter().zip(std::mem::take(&mut cache.layers)) {
-            let (after, layer) = block.extend(x, &self.config, &at, layer, &places);
+            let (after, layer) = block.extend(x, &self.config, &at, layer, new.places);
             x = after;
             cache.layers.push(layer);
         }
         Ok(self.finish(x).reshape([batch, length, self.config.hidden_size]))
     }
+}
+
+/// Tokens of the longest row.
+fn find_longest(rows: &[&[u32]]) -> usize {
+    rows.iter().map(|row| row.len()).max().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! The posterior that a backbone gives, with and without a cache.
+//! The posterior that a backbone gives, without a cache, with an exact one, and with what a block's first pass computed.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use burn_tensor::Tensor;
 
+use super::frozen::{FrozenExtent, FrozenMemory, find_source};
 use super::memory::{Memory, MemoryRow};
 use super::prefixes::PrefixStore;
-use super::row_logits::{compute_row_hidden, read_logits};
+use super::row_logits::{compute_row_hidden, flatten, read_logits};
 use crate::backbone::{Attention, Backbone, BackboneError, NewTokens, TimeConditioning};
 use crate::flow::sampler::{Ask, Posterior};
 use crate::train::forward::to_int_tensor;
@@ -25,6 +26,8 @@ pub struct BackbonePosterior<'a> {
     /// Whether the logits of position i are computed at position i - 1, as in an autoregressive model.
     shift: bool,
     memory: Option<Memory>,
+    /// What is kept of blocks that are being written, if something is.
+    frozen: Option<FrozenMemory>,
     /// What is kept for later requests, if something is.
     prefixes: Option<Rc<RefCell<PrefixStore>>>,
 }
@@ -33,7 +36,7 @@ impl<'a> BackbonePosterior<'a> {
     /// The posterior of `backbone`, computed anew for every question.
     #[must_use]
     pub fn new(backbone: &'a Backbone, attention: Attention, shift: bool) -> Self {
-        Self { backbone, attention, shift, memory: None, prefixes: None }
+        Self { backbone, attention, shift, memory: None, frozen: None, prefixes: None }
     }
 
     /// The same with a cache. The canvases of a question are told apart by their rows.
@@ -50,6 +53,12 @@ impl<'a> BackbonePosterior<'a> {
                 Ok(Self { memory: Some(Memory::default()), ..self })
             }
         }
+    }
+
+    /// The same, approximate, for attention in both directions: what stands around a block stays as the block's first pass computed it.
+    /// The canvases of a question are told apart by their rows, and each is asked about in every question from its first to its last.
+    pub(crate) fn with_frozen(self, extent: FrozenExtent) -> Self {
+        Self { frozen: Some(FrozenMemory::new(extent)), ..self }
     }
 
     /// The same, which keeps tokens of rows that leave, and takes those of others that begin alike.
@@ -76,7 +85,7 @@ impl<'a> BackbonePosterior<'a> {
 
     /// The position at which the logits of place `i` are computed.
     fn find_source(&self, i: usize) -> usize {
-        i.saturating_sub(usize::from(self.shift))
+        find_source(i, self.shift)
     }
 
     /// The number of tokens that the places of a question can see.
@@ -162,8 +171,8 @@ impl<'a> BackbonePosterior<'a> {
         let (mut parts, mut before) = (Vec::new(), 0);
         let length = hidden.map_or(0, |hidden| hidden.dims()[1]);
         if let Some(hidden) = hidden {
-            let [b, l, d] = hidden.dims();
-            parts.push(hidden.clone().reshape([b * l, d]));
+            let [b, l, _] = hidden.dims();
+            parts.push(flatten(hidden.clone()));
             before = b * l;
         }
         let mut places = Vec::new();
@@ -189,13 +198,15 @@ impl Posterior for BackbonePosterior<'_> {
     type Error = BackboneError;
 
     fn logits(&mut self, asks: &[Ask<'_>]) -> Result<Vec<f32>, BackboneError> {
-        let hidden = match self.memory.take() {
-            None => self.compute_all(asks)?,
-            Some(mut memory) => {
-                let hidden = self.compute_new(&mut memory, asks);
-                self.memory = Some(memory);
-                hidden?
-            }
+        let times = self.find_times(asks);
+        let hidden = if let Some(frozen) = &mut self.frozen {
+            frozen.compute(self.backbone, asks, self.shift, times.as_deref())?
+        } else if let Some(mut memory) = self.memory.take() {
+            let hidden = self.compute_new(&mut memory, asks);
+            self.memory = Some(memory);
+            hidden?
+        } else {
+            self.compute_all(asks)?
         };
         let rows = asks.iter().flat_map(|ask| ask.places.iter().map(|_| ask.row));
         read_logits(self.backbone, hidden, &rows.collect::<Vec<_>>())
@@ -204,7 +215,6 @@ impl Posterior for BackbonePosterior<'_> {
 
 /// Rows of [B, L, D] by their number in [B L, D].
 pub(super) fn select_rows(hidden: Tensor<3>, places: impl Iterator<Item = usize>) -> Tensor<2> {
-    let [b, l, d] = hidden.dims();
     let wanted = to_int_tensor(places.map(|place| place as u32), &hidden.device());
-    hidden.reshape([b * l, d]).select(0, wanted)
+    flatten(hidden).select(0, wanted)
 }

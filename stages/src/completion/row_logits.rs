@@ -25,6 +25,12 @@ pub(super) fn compute_row_hidden(
     backbone.hidden(tokens, &context)
 }
 
+/// All tokens of [B, L, D] as [B L, D].
+pub(super) fn flatten(hidden: Tensor<3>) -> Tensor<2> {
+    let [b, l, d] = hidden.dims();
+    hidden.reshape([b * l, d])
+}
+
 /// Logits of hidden states [places, D], flat [places, V]; `numbers` says whose each place is.
 ///
 /// # Errors

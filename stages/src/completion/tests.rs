@@ -1,6 +1,7 @@
 //! Tests of block-by-block writing: where blocks begin and end, and that later blocks do not change earlier ones.
 
 mod constraints;
+mod frozen;
 
 use std::ops::Range;
 
@@ -10,8 +11,9 @@ use crate::answer::choose_length;
 use crate::backbone::tests::tiny;
 use crate::backbone::{Attention, Backbone, Parameter, Qwen3Config, TimeConditioning};
 use crate::device;
+use crate::flow::kernel::EulerKernel;
 use crate::flow::sampler::{Ask, Canvas, Posterior, RankedLaw};
-use fmflow_engine::pipeline::config::Certainty;
+use fmflow_engine::pipeline::config::{Certainty, SamplerCache, SamplerKind};
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 
 fn model(attention: Attention, shift: bool) -> Model {
@@ -139,7 +141,7 @@ fn an_exact_cache_changes_no_token_of_any_sampler_in_any_batch() {
 fn the_default_keeps_what_an_exact_cache_may_keep() {
     let keeps = |attention, kind, cache| {
         let sampler = Sampler { cache, ..sampler(kind, None) };
-        keeps_cache(&model(attention, true), &sampler)
+        find_cache(&model(attention, true), &sampler) == KeptCache::Exact
     };
     let own = Attention::BlockCausal { block: 4 };
     for attention in [own, Attention::Causal, Attention::Bidirectional] {

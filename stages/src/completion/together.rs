@@ -1,17 +1,18 @@
 //! Requests that are answered together: each has a sampler and a seed of its own, and joins and leaves between two passes.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::Sampler;
 
 use super::canvases::{begin_writing, read_completion, share_sampler};
+use super::fit::{KeptCache, build_sampler_rules, find_cache};
 use super::prefixes::{PREFIX_BYTES, PrefixStore};
 use super::request::{Completion, CompletionRequest};
-use super::{
-    BATCH, BackbonePosterior, CACHE_BYTES, build_sampler_rules, forward_failure, keeps_cache, open_posterior,
-};
+use super::turns::{Turn, arrange};
+use super::{BATCH, BackbonePosterior, CACHE_BYTES, forward_failure, open_posterior};
 use crate::backbone::{BackboneError, KeyValueCache};
 use crate::failure::stage_failure;
 use crate::flow::sampler::{Ask, Onlooker, SharedSampler, Writing, compute_logits};
@@ -23,19 +24,23 @@ pub(crate) struct Together<'a, O> {
     lanes: Vec<Lane<'a, O>>,
     /// Number of the next row.
     next: u64,
+    /// Number of the order that rows belong to as they join.
+    order: u64,
     /// Beginnings of texts that requests share, if they do.
     prefixes: Option<Rc<RefCell<PrefixStore>>>,
+    /// Most bytes that the cache of a lane takes, unless a single row needs more.
+    room: usize,
 }
 
-/// Requests that one forward pass serves: under the same attention, all with a cache or all without.
+/// Requests that one forward pass serves: under the same attention, with the same kind of cache.
 struct Lane<'a, O> {
     causal: bool,
-    cached: bool,
+    cache: KeptCache,
     posterior: BackbonePosterior<'a>,
-    /// In the order in which they came. The first of them share a pass: as many as a batch and the memory for caches take.
+    /// The first of them share a pass: as many as a batch and the memory for caches take. The others wait for their turn.
     rows: Vec<TogetherRow<O>>,
-    /// Bytes that a token takes in a cache.
-    token_bytes: usize,
+    /// Most tokens in a cache, unless a single row has more.
+    room: usize,
 }
 
 /// A request at work.
@@ -44,6 +49,7 @@ struct TogetherRow<O> {
     request: CompletionRequest,
     shared: SharedSampler,
     writing: Writing,
+    turn: Turn,
     onlooker: O,
 }
 
@@ -68,7 +74,14 @@ impl<'a, O: Onlooker> Together<'a, O> {
     /// As [`Self::new`], with so many bytes for the beginnings of texts.
     pub(super) fn with_prefixes(model: &'a Model, bytes: usize) -> Self {
         let prefixes = PrefixStore::new(bytes, KeyValueCache::count_bytes(model.backbone.config()));
-        Self { model, lanes: Vec::new(), next: 0, prefixes: Some(Rc::new(RefCell::new(prefixes))) }
+        let prefixes = Some(Rc::new(RefCell::new(prefixes)));
+        Self { model, lanes: Vec::new(), next: 0, order: 0, prefixes, room: CACHE_BYTES }
+    }
+
+    /// The same, whose caches take so many bytes.
+    #[cfg(test)]
+    pub(super) fn with_room(self, room: usize) -> Self {
+        Self { room, ..self }
     }
 
     /// The beginnings of texts that requests share.
@@ -80,6 +93,17 @@ impl<'a, O: Onlooker> Together<'a, O> {
     /// Requests at work.
     pub(crate) fn len(&self) -> usize {
         self.lanes.iter().map(|lane| lane.rows.len()).sum()
+    }
+
+    /// Orders of which some request is at work.
+    pub(crate) fn count_orders(&self) -> usize {
+        let rows = self.lanes.iter().flat_map(|lane| &lane.rows);
+        rows.map(|row| row.turn.order).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Requests that join from now on belong to another order: those of one share the seats that it has among others.
+    pub(crate) fn begin_order(&mut self) {
+        self.order += 1;
     }
 
     /// Takes in a request, number `number` of `seed`.
@@ -96,8 +120,9 @@ impl<'a, O: Onlooker> Together<'a, O> {
         let shared = share_sampler(self.model, sampler, rules);
         let row = self.next;
         let writing = begin_writing(self.model, (row, number), &request, &shared)?;
+        let turn = Turn::new(self.order);
         let lane = self.find_lane(sampler).map_err(forward_failure)?;
-        lane.rows.push(TogetherRow { row, request, shared, writing, onlooker });
+        lane.rows.push(TogetherRow { row, request, shared, writing, turn, onlooker });
         self.next += 1;
         Ok(())
     }
@@ -108,8 +133,8 @@ impl<'a, O: Onlooker> Together<'a, O> {
     }
 
     fn find_lane(&mut self, sampler: &Sampler) -> Result<&mut Lane<'a, O>, BackboneError> {
-        let (causal, cached) = (sampler.reads_next_tokens(), keeps_cache(self.model, sampler));
-        let known = self.lanes.iter().position(|lane| (lane.causal, lane.cached) == (causal, cached));
+        let (causal, cache) = (sampler.reads_next_tokens(), find_cache(self.model, sampler));
+        let known = self.lanes.iter().position(|lane| (lane.causal, lane.cache) == (causal, cache));
         let place = known.unwrap_or(self.lanes.len());
         if known.is_none() {
             let posterior = open_posterior(self.model, sampler)?;
@@ -117,8 +142,9 @@ impl<'a, O: Onlooker> Together<'a, O> {
                 Some(prefixes) => posterior.sharing(prefixes.clone()),
                 None => posterior,
             };
-            let token_bytes = KeyValueCache::count_bytes(self.model.backbone.config());
-            self.lanes.push(Lane { causal, cached, posterior, rows: Vec::new(), token_bytes });
+            let token = cache.copies() * KeyValueCache::count_bytes(self.model.backbone.config());
+            let room = self.room / token.max(1);
+            self.lanes.push(Lane { causal, cache, posterior, rows: Vec::new(), room });
         }
         Ok(&mut self.lanes[place])
     }
@@ -139,17 +165,48 @@ impl<'a, O: Onlooker> Together<'a, O> {
 }
 
 impl<O: Onlooker> Lane<'_, O> {
-    /// How many rows share the next pass.
-    fn count_active(&self) -> usize {
-        let most = match self.cached {
-            false => BATCH,
-            true => {
-                let longest =
-                    self.rows.iter().map(|row| row.writing.canvas().tokens.len()).max().unwrap_or(0);
-                (CACHE_BYTES / longest.saturating_mul(self.token_bytes).max(1)).clamp(1, BATCH)
+    /// How many rows share the next pass if any of them may.
+    fn count_seats(&self) -> usize {
+        let most = match self.cache {
+            KeptCache::Nothing => BATCH,
+            KeptCache::Exact | KeptCache::Frozen(_) => {
+                let longest = self.rows.iter().map(TogetherRow::count_tokens).max().unwrap_or(0);
+                (self.room / longest.max(1)).clamp(1, BATCH)
             }
         };
         most.min(self.rows.len())
+    }
+
+    /// How many of the first rows share the next pass. One that did shares all further ones, whatever joins.
+    fn count_first(&self) -> usize {
+        let mut longest = 0;
+        let fits = |(before, row): &(usize, &TogetherRow<O>)| {
+            longest = longest.max(row.count_tokens());
+            *before == 0 || longest.saturating_mul(before + 1) <= self.room
+        };
+        self.rows.iter().take(BATCH).enumerate().take_while(fits).count()
+    }
+
+    /// Puts the rows that share the next pass first, and counts them.
+    fn take_seats(&mut self) -> usize {
+        if let KeptCache::Frozen(_) = self.cache {
+            // What the first pass of a block computed must not be lost, and with it the text that the request gets alone.
+            return self.count_first();
+        }
+        let active = self.count_seats();
+        // A row that waits loses its cache, which is made again. Between two blocks nothing else is in it than what an exact one holds.
+        let always = self.causal || self.cache == KeptCache::Nothing;
+        for row in &mut self.rows {
+            let settled = row.writing.ask().map_or(0, |ask| ask.settled);
+            row.turn.note(settled, always);
+        }
+        let mut turns: Vec<&mut Turn> = self.rows.iter_mut().map(|row| &mut row.turn).collect();
+        if let Some(order) = arrange(&mut turns, active) {
+            let mut rows: Vec<Option<TogetherRow<O>>> = self.rows.drain(..).map(Some).collect();
+            let take = |at: usize| rows[at].take().expect("every row has one place");
+            self.rows = order.into_iter().map(take).collect();
+        }
+        active
     }
 
     fn pass(&mut self, left: &mut Vec<Left<O>>) -> Result<(), Failure> {
@@ -158,7 +215,7 @@ impl<O: Onlooker> Lane<'_, O> {
         for row in self.rows.extract_if(.., |row| !stays(row)) {
             left.push(row.leave());
         }
-        let active = self.count_active();
+        let active = self.take_seats();
         let asks: Vec<Ask<'_>> = self.rows[..active].iter().filter_map(|row| row.writing.ask()).collect();
         if asks.is_empty() {
             return Ok(());
@@ -168,6 +225,7 @@ impl<O: Onlooker> Lane<'_, O> {
                 let mut rest = logits.as_mut_slice();
                 for row in &mut self.rows[..active] {
                     row.writing.write(&mut rest, width, &mut row.onlooker);
+                    row.turn.pass();
                 }
                 Ok(())
             }
@@ -184,6 +242,11 @@ impl<O: Onlooker> Lane<'_, O> {
 }
 
 impl<O> TogetherRow<O> {
+    /// Tokens of the canvas.
+    fn count_tokens(&self) -> usize {
+        self.writing.canvas().tokens.len()
+    }
+
     fn leave(self) -> Left<O> {
         let completion = read_completion(&self.writing, &self.request, &self.shared);
         Left { onlooker: self.onlooker, completion: Ok(completion) }

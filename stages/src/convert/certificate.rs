@@ -187,13 +187,17 @@ impl fmt::Display for Certificate {
             count(TensorAction::Changed)
         )?;
         if let (Some(id), Some(norm)) = (self.mask_token, self.mask_row_norm) {
-            writeln!(f, "mask token  {id}, row norm {norm:.4} (mean of all rows {:.4})", self.mean_row_norm)?;
+            writeln!(
+                f,
+                "mask token  {id}, norm of its embedding {norm:.4} (mean of all {:.4})",
+                self.mean_row_norm
+            )?;
         }
         let parity = &self.parity;
         let (rows, tokens) = parity.batch;
         writeln!(f, "compared    {rows} x {tokens} tokens under a causal mask")?;
         if let Some(id) = parity.excluded {
-            writeln!(f, "left out    the logit of the mask token {id}, whose row is new")?;
+            writeln!(f, "left out    the logit of the mask token {id}, whose embedding is new")?;
         }
         write!(
             f,

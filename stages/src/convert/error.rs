@@ -9,7 +9,7 @@ use crate::weights::WeightsError;
 pub(crate) enum ConvertError {
     /// The vocabulary has no row for the mask token.
     #[error(
-        "the tokenizer uses {used} ids and the embedding has {rows} rows, so no row is reserved; name a mask id below {rows}"
+        "the tokenizer uses {used} ids and the vocabulary has {rows} entries, so none is reserved; name a mask id below {rows}"
     )]
     NoReservedRow {
         /// Ids that the tokenizer uses.

@@ -57,7 +57,7 @@ impl GivenLogits {
             false => Ok(()),
             true => {
                 let reason = format!(
-                    "holds the mask token {mask}, whose row is new; keep the old row with `row=\"keep\"`"
+                    "holds the mask token {mask}, whose embedding is new; keep the old one with `row=\"keep\"`"
                 );
                 Err(FileErrors(&self.file).tensor_error("input_ids", reason))
             }

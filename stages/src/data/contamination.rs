@@ -182,7 +182,7 @@ impl TextSet {
         runs.finish().map_err(|problem| self.fail(problem))?;
         match self.short == self.texts {
             true => Err(self.fail(format!(
-                "none of its {} has {} words in a row; lower `ngram=`, or name other texts",
+                "none of its {} has {} consecutive words; lower `ngram=`, or name other texts",
                 count_noun(self.texts, "text"),
                 self.check.words
             ))),
@@ -223,7 +223,7 @@ impl TextSet {
             many => format!("; {many} of its {} are shorter and not looked for", count_noun(*texts, "text")),
         };
         format!(
-            "contamination: {found} of {} ({percent:.1} %) {has} {} words in a row in common with {name} and {is} {fate}{first}{left}",
+            "contamination: {found} of {} ({percent:.1} %) {has} {} consecutive words in common with {name} and {is} {fate}{first}{left}",
             count_noun(*compared, what),
             check.words
         )
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(
             found.describe().collect::<Vec<_>>(),
             [
-                "contamination: 3 of 5 documents (60.0 %) have 5 words in a row in common with `small` and are dropped, \
+                "contamination: 3 of 5 documents (60.0 %) have 5 consecutive words in common with `small` and are dropped, \
               the first in d.jsonl:7; `contamination.jsonl` lists them"
             ]
         );
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(
             said,
             [
-                "contamination: 1 of 1 training document (100.0 %) has 4 words in a row in common with held-out documents of \
+                "contamination: 1 of 1 training document (100.0 %) has 4 consecutive words in common with held-out documents of \
               `w` and is dropped, the first in d.jsonl:7; `contamination.jsonl` lists them"
             ]
         );
@@ -377,7 +377,8 @@ mod tests {
     fn a_benchmark_that_cannot_be_compared_is_refused() {
         let refused = |content: &str| read(content, check("b\u{1b}", 13, true)).unwrap_err().to_string();
         assert!(
-            refused("{\"p\": \"a b\"}").contains("none of its 1 text has 13 words in a row; lower `ngram=`")
+            refused("{\"p\": \"a b\"}")
+                .contains("none of its 1 text has 13 consecutive words; lower `ngram=`")
         );
         assert!(refused("").contains("none of its 0 texts"));
         assert!(refused("text, not JSON").contains("is no JSON: expected"));

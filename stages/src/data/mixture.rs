@@ -8,10 +8,10 @@
 //! Weights may change in phases. Dealing starts again at the first row of each phase, the last block of a phase ends with
 //! it, and passes through the datasets continue across phases: a change skips or repeats no row.
 
-use crate::rng::{RandomPurpose, derive_stream};
+// At the end of a block every dataset is within one row of its share.
+pub(crate) use fmflow_engine::pipeline::config::train::MIXTURE_BLOCK as BLOCK;
 
-/// Rows that are shuffled together. At the end of a block every dataset is within one row of its share.
-pub(crate) const BLOCK: u64 = 256;
+use crate::rng::{RandomPurpose, derive_stream};
 
 /// Blocks after which dealing repeats. Shares are multiples of 1 / (`PERIOD` * [`BLOCK`]), about one in a million.
 const PERIOD: u64 = 4096;

@@ -138,9 +138,14 @@ impl Tokenizer {
     /// # Errors
     /// If the library cannot split the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        if let Some(ids) = self.encode_mask_name(text)? {
-            return Ok(ids);
+        match self.encode_between_names(text)? {
+            Some(ids) => Ok(ids),
+            None => self.encode_by_library(text),
         }
+    }
+
+    /// As [`Self::encode`] by the library alone, for which the name of a mask token is that token.
+    fn encode_by_library(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         self.refuse_unbroken(text)?;
         let encoding = self.call_library(text, || self.inner.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())

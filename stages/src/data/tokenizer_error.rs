@@ -41,7 +41,7 @@ pub enum TokenizerError {
     },
     /// The model has fewer rows than the tokenizer has ids.
     #[error(
-        "the tokenizer uses {used} ids, but the model has {rows} rows, so `{token}` would have no row; use the tokenizer that belongs to the model"
+        "the tokenizer uses {used} ids, but the vocabulary of the model has {rows} entries, so `{token}` would have none; use the tokenizer that belongs to the model"
     )]
     TooManyIds {
         /// Ids with a text.

@@ -12,6 +12,7 @@ use fmflow_grade::search::{InterpreterError, find_interpreter};
 use serde::Serialize;
 
 use super::chosen::ChoiceReport;
+use super::exact::find_approximate_cache;
 use super::prompts::AskingStyle;
 use crate::completion::BATCH;
 use crate::data::tokenizer::Tokenizer;
@@ -52,6 +53,9 @@ pub(crate) struct BenchmarkReport {
     /// How answers were written, if some were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampler: Option<String>,
+    /// Its cache, if that is approximate: answers without it may be others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<&'static str>,
     pub samples: usize,
     /// Most tokens of an answer that ends by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,6 +85,7 @@ impl BenchmarkReport {
             None => self.scores.lines(),
             Some(choice) => choice.lines(&self.scores),
         };
+        lines.extend(self.cache.map(|cache| format!("with the approximate cache `{cache}`")));
         if self.sandbox == Some(Isolation::UnsafeNoSandbox.word()) {
             lines.push(
                 "programs ran without a sandbox, with all rights of the user (unsafe-no-sandbox)".to_owned(),
@@ -220,6 +225,7 @@ impl OpenBenchmark<'_> {
             chat_template: (self.style.mode == AskingMode::Chat).then(|| name_template(model)),
             extraction: self.style.extraction,
             sampler: writing.map(|writing| writing.sampler.name.clone()),
+            cache: writing.and_then(|writing| find_approximate_cache(&writing.sampler)),
             samples: self.samples(),
             new_tokens,
             length,

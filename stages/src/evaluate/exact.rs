@@ -1,6 +1,7 @@
 //! Exact match: asks the held-out questions of a dataset and compares the answers with the data's.
 
 use fmflow_engine::error::Failure;
+use fmflow_engine::pipeline::config::Sampler;
 use fmflow_engine::pipeline::config::sample::ExactMatch;
 use fmflow_engine::run::execute::Job;
 use indexmap::IndexMap;
@@ -31,6 +32,9 @@ pub(crate) struct ExactScores {
     /// Prompts whose reference answer does not fit the canvas even without its end. They are not asked and count as failed.
     #[serde(skip_serializing_if = "is_zero")]
     pub beyond_canvas: usize,
+    /// The sampler's cache, if it is approximate: answers without it may be others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<&'static str>,
     /// Tokens of the answers, up to and including the end of turn.
     pub tokens: usize,
     /// Forward passes that they took (NFE).
@@ -40,6 +44,11 @@ pub(crate) struct ExactScores {
 }
 
 impl ExactScores {
+    /// The cache that the sampler had, in words, if it may have changed answers; otherwise nothing.
+    fn note_cache(&self) -> String {
+        self.cache.map(|cache| format!(", approximate cache `{cache}`")).unwrap_or_default()
+    }
+
     /// Share of exact matches, in [0, 1].
     #[must_use]
     pub(crate) fn share(&self) -> f64 {
@@ -81,7 +90,8 @@ pub(crate) fn score_exact_match(
     let questions = AskedQuestions::open(job, item, model)?;
     let work = (job.seed, count_threads(job));
     let found = complete_requests(model, &questions.requests(), &item.sampler, work.0, work.1)?;
-    questions.score((name, None, &item.dataset), model, found.completions, answers)
+    let scores = questions.score((name, None, &item.dataset), model, found.completions, answers)?;
+    Ok(ExactScores { cache: find_approximate_cache(&item.sampler), ..scores })
 }
 
 /// How fast questions were answered, in one batch after the other.
@@ -119,7 +129,13 @@ pub(crate) fn measure_exact_match(
     let twin = measure_twins(model, (&requests, &lengths), &item.sampler, job.seed)?;
     let speed = MeasuredSpeed { seconds: found.seconds, twin };
     let names = (name, Some(item.sampler.name.as_str()), item.dataset.as_str());
-    Ok((questions.score(names, model, found.completions, answers)?, speed))
+    let scores = questions.score(names, model, found.completions, answers)?;
+    Ok((ExactScores { cache: find_approximate_cache(&item.sampler), ..scores }, speed))
+}
+
+/// The word of a sampler's cache, if it is approximate.
+pub(super) fn find_approximate_cache(sampler: &Sampler) -> Option<&'static str> {
+    sampler.cache.is_approximate().then(|| sampler.cache.word())
 }
 
 /// Held-out conversations, as a checkpoint is asked them.
@@ -215,8 +231,9 @@ impl ExactScores {
             passes => format!(", {:.2} tokens a pass", self.tokens as f64 / passes as f64),
         };
         format!(
-            "{name}: exact match on {dataset} {share:.1} % of {}{groups}, empty {empty:.1} %{speed}{long}",
-            self.total
+            "{name}: exact match on {dataset} {share:.1} % of {}{groups}, empty {empty:.1} %{speed}{long}{}",
+            self.total,
+            self.note_cache()
         )
     }
 }
@@ -252,5 +269,7 @@ mod tests {
         scores.beyond_canvas = 1;
         let all = format!("{expected}, 2 too long for the context, 1 longer than the canvas");
         assert_eq!(scores.line("sft", "chat"), all);
+        scores.cache = Some("prefix");
+        assert_eq!(scores.line("sft", "chat"), format!("{all}, approximate cache `prefix`"));
     }
 }

@@ -18,6 +18,7 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::sample::{HeldOut, LikelihoodEstimator};
 use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::run::execute::Job;
+use fmflow_engine::text::display::count_noun;
 use serde::Serialize;
 
 use super::estimators::LikelihoodBatches;
@@ -45,6 +46,12 @@ pub(crate) struct Likelihood {
     pub draws: usize,
     /// Tokens that were predicted.
     pub tokens: u64,
+    /// Rows that were measured; the settings of the report have their number.
+    #[serde(skip)]
+    pub rows: usize,
+    /// Times of each row; `None` where nothing depends on them.
+    #[serde(skip)]
+    pub times: Option<usize>,
 }
 
 impl Likelihood {
@@ -54,9 +61,10 @@ impl Likelihood {
         let Self { estimator, kind, nats_per_token, draws, tokens, .. } = self;
         let error = self.standard_error.map_or_else(String::new, |error| format!(" ± {error:.3}"));
         let draws = if *draws > 1 { format!(", {draws} draws") } else { String::new() };
-        let estimator = estimator.word();
+        let (estimator, rows) = (estimator.word(), count_noun(self.rows, "row"));
+        let times = self.times.map_or_else(String::new, |times| format!(" at {}", count_noun(times, "time")));
         format!(
-            "{checkpoint}: held-out loss on {dataset} {nats_per_token:.3}{error} nats per token ({estimator}, {kind}{draws}, {tokens} tokens)"
+            "{checkpoint}: held-out loss on {dataset} {nats_per_token:.3}{error} nats per token ({estimator}, {kind}; {rows}{times}{draws}, {tokens} tokens)"
         )
     }
 }
@@ -129,6 +137,8 @@ pub(super) fn measure(
         standard_error: error,
         draws,
         tokens: found[0].tokens,
+        rows: rows.len(),
+        times: (!estimator.is_exact()).then_some(item.times),
     })
 }
 

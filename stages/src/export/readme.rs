@@ -5,7 +5,7 @@
 use fmflow_engine::pipeline::config::train::Scheduler;
 
 use super::sidecar::{self, to_torch_name};
-use super::{CONDITIONING, Export};
+use super::{CONDITIONING, Export, sdar};
 use crate::backbone::{Attention, TimeConditioning};
 use fmflow_engine::pipeline::contract::{Contract, ModelKind};
 use fmflow_engine::text::escape::escape_line;
@@ -52,7 +52,12 @@ pub(super) fn render_readme(export: &Export<'_>, conditioned: bool) -> String {
             facts.splice(0..0, list_flow_facts(contract));
             text.push_str(&render_facts_table(&facts));
             text.push_str(&describe_sampling(contract));
-            text.push_str(&describe_causal_use(contract, conditioned));
+            match (export.sdar, contract.mask_token) {
+                (Some(block), Some(mask)) => {
+                    text.push_str(&sdar::render_readme(block, mask, export.text.is_some()));
+                }
+                _ => text.push_str(&describe_causal_use(contract, conditioned)),
+            }
         }
     }
     text

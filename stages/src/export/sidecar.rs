@@ -7,8 +7,8 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::checkpoint_config::ids_to_json;
 use fmflow_engine::pipeline::contract::{Attention, Contract, ModelKind};
 
-use super::Export;
 use super::mask_token::name_mask_token;
+use super::{Export, sdar};
 use crate::data::tokenizer::{END_OF_DOCUMENT, END_OF_TURN};
 use crate::failure::input_failure;
 use crate::model::{GENERATION, ModelTokenizer};
@@ -29,6 +29,9 @@ pub(super) fn render_config(export: &Export<'_>) -> String {
     let mut config = export.checkpoint.config.entries();
     config.extend(find_special_ids(export));
     config.extend(list_flow_settings(export.contract));
+    if export.sdar.is_some() {
+        config.extend(sdar::list_settings());
+    }
     let more = [("dtype", json!(name)), ("torch_dtype", json!(name)), ("use_cache", json!(true))];
     config.extend(more.map(|(key, value)| (key.to_owned(), value)));
     format_json(&Value::Object(config))
@@ -185,7 +188,15 @@ pub(super) mod tests {
         store(folder.path(), &Backbone::new(&shape(true), TimeConditioning::None, 1, &device).unwrap(), None);
         let checkpoint = &CheckpointReader::open(folder.path()).unwrap();
         let source = folder.path();
-        look(&Export { source, checkpoint, contract, text: None, dtype: Dtype::BF16, shard_bytes: 1 })
+        look(&Export {
+            source,
+            checkpoint,
+            contract,
+            text: None,
+            dtype: Dtype::BF16,
+            shard_bytes: 1,
+            sdar: None,
+        })
     }
 
     #[test]
@@ -233,7 +244,7 @@ pub(super) mod tests {
         let text = ModelTokenizer::open(folder.path(), 320).unwrap();
         let (source, contract) = (folder.path(), &Contract::autoregressive());
         let (text, dtype) = (text.as_ref(), Dtype::BF16);
-        let export = Export { source, checkpoint, contract, text, dtype, shard_bytes: 1 };
+        let export = Export { source, checkpoint, contract, text, dtype, shard_bytes: 1, sdar: None };
         let own = collect_tokenizer_files(&export).unwrap();
         let names: Vec<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["tokenizer.json", "tokenizer_config.json"]);

@@ -1,7 +1,12 @@
 //! The metrics of every update. For every number it is defined what it is averaged over.
 
+use fmflow_engine::error::Failure;
+use fmflow_engine::run::execute::Job;
+use fmflow_engine::text::machine::read_peak_memory;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+
+use crate::failure::stage_failure;
 
 /// Number of equal bands of t for which the loss is recorded separately.
 pub(crate) const TIME_BANDS: usize = 4;
@@ -44,6 +49,36 @@ pub(crate) struct StepMetrics {
     pub tokens_per_second: f64,
     /// Wall-clock seconds of this update spent on rows and corruption.
     pub data_wait: f64,
+    /// Model FLOP/s utilization: operations that the model needs for all tokens of the update, as `plan` counts them, divided by its seconds
+    /// and by the peak of the device in bf16. Absent where the peak is not known, as that of a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfu: Option<f64>,
+    /// The most memory that the process has held since it started, in GiB, with everything else that it did before and beside this stage.
+    /// Absent on a GPU, whose memory nobody asks, and on systems that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_gib: Option<f64>,
+}
+
+impl StepMetrics {
+    /// Appends the line to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// If the store refuses it.
+    pub(super) fn record(&self, job: &Job<'_>) -> Result<(), Failure> {
+        let line = serde_json::to_string(self).map_err(stage_failure)?;
+        job.slot.append_metrics(&line).map_err(Failure::from)
+    }
+
+    /// With what the machine says about an update that took `seconds`.
+    #[must_use]
+    pub(super) fn with_machine(self, job: &Job<'_>, seconds: f64) -> Self {
+        let own = read_peak_memory().filter(|_| job.device == "cpu");
+        Self {
+            mfu: job.peak_seconds.map(|least| least / seconds),
+            peak_memory_gib: own.map(|bytes| bytes as f64 / (1u64 << 30) as f64),
+            ..self
+        }
+    }
 }
 
 /// Sums of a loss over positions.

@@ -1,8 +1,9 @@
 //! The progress line of a training.
 
-use fmflow_engine::pipeline::config::TrainConfig;
 use fmflow_engine::pipeline::config::train::{Loss, LossDivisor, LossPositions, Objective};
+use fmflow_engine::pipeline::config::{AttentionSchedule, TrainConfig};
 use fmflow_engine::run::execute::{Job, Progress};
+use fmflow_engine::text::display::count_noun;
 
 use indexmap::IndexMap;
 
@@ -51,28 +52,49 @@ fn format_rate(rate: f64) -> String {
     if rate == 0.0 { "0".to_owned() } else { format!("{rate:.1e}") }
 }
 
-/// The line about losses that were measured after `done` updates, and what is to be said of the teacher; `None` if nothing was measured.
+/// The line about losses that were measured after `done` updates on so many rows of each dataset, and what is to be said of the teacher; `None`
+/// if nothing was measured.
 pub(super) fn describe_validation(
     config: &TrainConfig,
     done: u64,
     measured: &IndexMap<String, f64>,
+    rows: &[usize],
     retention: Option<&str>,
 ) -> Option<String> {
     let losses: Vec<String> = measured.iter().map(|(dataset, loss)| format!("{dataset} {loss:.3}")).collect();
-    let unit = describe_loss_unit(&config.objective);
+    let ((unit, kind), sample) = (describe_loss_unit(&config.objective), describe_sample(config, rows));
     let retention = retention.map(|line| format!(" · {line}")).unwrap_or_default();
-    let line = || format!("held-out loss after update {done}: {} {unit}{retention}", losses.join(", "));
+    let line = || {
+        format!(
+            "held-out loss after update {done}: {} {unit} ({kind}; {sample}){retention}",
+            losses.join(", ")
+        )
+    };
     (!losses.is_empty()).then(line)
 }
 
+/// How many rows of each dataset are measured, and at how many times; the loss of an autoregressive model, and one in which every token is
+/// masked, has no times.
+fn describe_sample(config: &TrainConfig, rows: &[usize]) -> String {
+    let (least, most) = rows.iter().fold((usize::MAX, 0), |(a, b), rows| (a.min(*rows), b.max(*rows)));
+    let count = if least < most { format!("{least} to {most} rows") } else { count_noun(most, "row") };
+    let each = if rows.len() > 1 { " of each" } else { "" };
+    let timed = matches!(config.objective, Objective::Flow { .. })
+        && !matches!(config.attention, AttentionSchedule::Strided { .. });
+    let times = || format!(" at {}", count_noun(config.validate.times, "time"));
+    format!("{count}{each}{}", if timed { times() } else { String::new() })
+}
+
 /// What a held-out loss is measured in, and whether it bounds the likelihood.
-fn describe_loss_unit(objective: &Objective) -> &'static str {
-    let Objective::Flow { loss, over, normalise, .. } = objective else { return "nats per token (exact)" };
+fn describe_loss_unit(objective: &Objective) -> (&'static str, &'static str) {
+    let Objective::Flow { loss, over, normalise, .. } = objective else { return ("nats per token", "exact") };
     match (loss, over, normalise) {
         (Loss::Elbo, _, LossDivisor::Tokens)
-        | (Loss::GeneralizedKl, LossPositions::Supervised, LossDivisor::Tokens) => "nats per token (bound)",
-        (_, _, LossDivisor::Tokens) => "nats per token (no bound)",
-        (_, _, LossDivisor::Corrupted) => "nats per corrupted token (no bound)",
+        | (Loss::GeneralizedKl, LossPositions::Supervised, LossDivisor::Tokens) => {
+            ("nats per token", "bound")
+        }
+        (_, _, LossDivisor::Tokens) => ("nats per token", "no bound"),
+        (_, _, LossDivisor::Corrupted) => ("nats per corrupted token", "no bound"),
     }
 }
 
@@ -101,11 +123,11 @@ mod tests {
             })
         };
         let (seen, corrupted) = (LossPositions::Supervised, LossPositions::Corrupted);
-        assert_eq!(describe_loss_unit(&Objective::Autoregressive), "nats per token (exact)");
-        assert_eq!(flow(Loss::Elbo, corrupted, LossDivisor::Tokens), "nats per token (bound)");
-        assert_eq!(flow(Loss::GeneralizedKl, seen, LossDivisor::Tokens), "nats per token (bound)");
-        assert_eq!(flow(Loss::GeneralizedKl, corrupted, LossDivisor::Tokens), "nats per token (no bound)");
+        assert_eq!(describe_loss_unit(&Objective::Autoregressive), ("nats per token", "exact"));
+        assert_eq!(flow(Loss::Elbo, corrupted, LossDivisor::Tokens), ("nats per token", "bound"));
+        assert_eq!(flow(Loss::GeneralizedKl, seen, LossDivisor::Tokens), ("nats per token", "bound"));
+        assert_eq!(flow(Loss::GeneralizedKl, corrupted, LossDivisor::Tokens), ("nats per token", "no bound"));
         let flat = flow(Loss::CrossEntropy, corrupted, LossDivisor::Corrupted);
-        assert_eq!(flat, "nats per corrupted token (no bound)");
+        assert_eq!(flat, ("nats per corrupted token", "no bound"));
     }
 }

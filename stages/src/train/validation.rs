@@ -114,7 +114,9 @@ pub(super) fn validate(
         job.slot.append_metrics(&line.to_string())?;
     }
     let retention = found.describe_retention();
-    let line = progress::describe_validation(setup.config, state.step, &found.losses(), retention.as_deref());
+    let rows: Vec<usize> = setup.held_out.values().map(Vec::len).collect();
+    let line =
+        progress::describe_validation(setup.config, state.step, &found.losses(), &rows, retention.as_deref());
     if let Some(line) = line {
         job.report.event(&line);
     }

@@ -1,5 +1,5 @@
 //! `fmflow verify --batches`: the same request and seed give the same tokens, whatever else is in the batch, in whatever order, with
-//! and without a cache.
+//! and without an exact cache; with an approximate one, the same as the request gets alone with it.
 
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use fmflow_engine::pipeline::contract::ModelKind;
 use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::show_path;
 
+use crate::backbone::Attention;
 use crate::completion::{Completion, CompletionRequest, complete_numbered};
 use crate::device::Device;
 use crate::flow::kernel::EulerKernel;
@@ -21,6 +22,9 @@ const SHAPES: [[usize; 3]; 6] = [[9, 14, 0], [1, 6, 0], [17, 3, 0], [4, 11, 5], 
 /// Seed of the requests and of their answers.
 const SEED: u64 = 1;
 
+/// Tokens in a block with an approximate cache.
+const BLOCK: usize = 4;
+
 /// How a batch is put together: the numbers of its requests.
 type Arrangement = (&'static str, Vec<Vec<usize>>);
 
@@ -32,25 +36,40 @@ type Arrangement = (&'static str, Vec<Vec<usize>>);
 pub(crate) fn verify_batches(folder: &Path, device: &Device) -> Result<String, Failure> {
     let model = Model::open(folder, device)?.for_text();
     let (requests, samplers) = (make_requests(&model), list_samplers(&model)?);
-    let caches: &[SamplerCache] = match model.allows_exact_cache() {
-        true => &[SamplerCache::None, SamplerCache::Exact],
-        false => &[SamplerCache::None],
-    };
+    let (caches, told) = list_caches(&model);
     for sampler in &samplers {
-        let alone = answer_alone(&model, &requests, sampler)?;
+        let exact = answer_alone(&model, &requests, sampler)?;
         for cache in caches {
-            let sampler = Sampler { cache: *cache, ..sampler.clone() };
+            let block = if cache.is_approximate() { Some(BLOCK) } else { sampler.block };
+            let sampler = Sampler { cache: *cache, block, ..sampler.clone() };
+            let alone = match cache.is_approximate() {
+                true => answer_alone(&model, &requests, &sampler)?,
+                false => exact.clone(),
+            };
             for (name, batches) in arrange(requests.len()) {
                 compare(folder, &model, &requests, (&sampler, &alone), (name, &batches))?;
             }
         }
     }
-    let cache = if caches.len() > 1 { "with and without a cache" } else { "without a cache" };
     Ok(format!(
-        "{} of {}: the same tokens alone, in batches of two and of all, and in reverse, {cache}",
+        "{} of {}: the same tokens alone, in batches of two and of all, and in reverse, {told}",
         count_noun(requests.len(), "request"),
         count_noun(samplers.len(), "sampler")
     ))
+}
+
+/// Caches that suit the checkpoint, and how they are called.
+fn list_caches(model: &Model) -> (&'static [SamplerCache], &'static str) {
+    match (model.allows_exact_cache(), model.attention()) {
+        (true, _) => (&[SamplerCache::None, SamplerCache::Exact], "with and without a cache"),
+        (false, Attention::Bidirectional) => (
+            &[SamplerCache::None, SamplerCache::Prefix, SamplerCache::Dual],
+            "without a cache and, each by itself, with `prefix` and `dual`",
+        ),
+        (false, Attention::Causal | Attention::BlockCausal { .. }) => {
+            (&[SamplerCache::None], "without a cache")
+        }
+    }
 }
 
 /// Requests of unequal lengths, whose tokens have a text if the checkpoint has a tokenizer.
@@ -139,9 +158,12 @@ fn differing(
 ) -> Failure {
     let pairs = found.tokens.iter().zip(&alone.tokens);
     let at = pairs.take_while(|(a, b)| a == b).count();
-    let cache = if sampler.cache == SamplerCache::Exact { "with" } else { "without" };
+    let cache = match sampler.cache {
+        SamplerCache::None => "without a cache".to_owned(),
+        cache => format!("with the cache `{}`", cache.word()),
+    };
     let message = format!(
-        "{}: sampler {}: request {} {name} {cache} a cache differs from the same alone at token {}: {:?} and {:?}, in {} and {} passes",
+        "{}: sampler {}: request {} {name} {cache} differs from the same alone at token {}: {:?} and {:?}, in {} and {} passes",
         show_path(folder),
         sampler.name,
         number + 1,

@@ -27,7 +27,7 @@ pub(super) fn lint_conversion(
     if config.mask_token == MaskToken::Reserved && config.tokenizer == TokenizerChoice::None {
         sink.push(
             Diagnostic::new(Code::ConflictingFields, "the reserved row cannot be found without a tokenizer")
-                .at(stage.place(convert::MASK_TOKEN), "the first row that no token uses")
+                .at(stage.place(convert::MASK_TOKEN), "the first entry that no token uses")
                 .also(stage.place(convert::TOKENIZER), "no tokenizer")
                 .help("write the number of a row, such as `mask-token 151669`, or name a tokenizer"),
         );

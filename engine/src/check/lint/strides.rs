@@ -1,8 +1,9 @@
 //! Lints of causal [x_t, x_0]: strides and the loss of the clean half, against objective, path, checkpoint and rows.
 
 use crate::check::lint::lineage::Lineages;
+use crate::check::lint::rows::find_rows_name;
 use crate::pipeline::config::train::{Loss, Objective};
-use crate::pipeline::config::{AttentionSchedule, StageConfig, TrainConfig};
+use crate::pipeline::config::{AttentionSchedule, EndOfTurn, RowsConfig, StageConfig, TrainConfig};
 use crate::pipeline::field_path::{FieldPath, rows, train};
 use crate::pipeline::origins::ContractFact;
 use crate::pipeline::stage::Stage;
@@ -34,6 +35,7 @@ pub(super) fn lint_strides(lineages: &Lineages<'_>, stage: &Stage, config: &Trai
     if let Some((at, phase)) = longest {
         check_row_length(lineages, stage, (at, phase.size), sink);
         check_answers(lineages, stage, (at, phase.size), sink);
+        check_shortest_answer(lineages, stage, (at, phase.size), sink);
     }
     for field in IDLE_TIMES.iter().filter_map(|path| stage.field(*path)) {
         if field.origin != Origin::Default {
@@ -121,6 +123,42 @@ fn check_answers(lineages: &Lineages<'_>, stage: &Stage, (at, stride): (usize, u
             .also(rows.place(rows::CANVAS), "tokens of an answer")
             .help(format!("write `stride {canvas}` or less")),
     );
+}
+
+/// Without a canvas an answer ends with its turn, so that it has at most a token for each of its bytes and one more.
+fn check_shortest_answer(
+    lineages: &Lineages<'_>,
+    stage: &Stage,
+    (at, stride): (usize, usize),
+    sink: &mut Sink,
+) {
+    let most = |rows: &'_ Stage| match &rows.config {
+        StageConfig::Rows(config) if config.canvas.is_none() && !pads_answers(config) => {
+            Some(config.shortest_answer? + 1)
+        }
+        _ => None,
+    };
+    let found = lineages.rows(stage).filter_map(|rows| Some((rows, most(rows)?)));
+    let shortest = found.min_by_key(|(_, tokens)| *tokens);
+    let Some((rows, tokens)) = shortest.filter(|(_, tokens)| *tokens < stride) else { return };
+    let message = format!(
+        "a stride of {stride} is longer than the shortest answer, which has at most {} with its end",
+        count_noun(tokens, "token")
+    );
+    sink.push(
+        Diagnostic::new(Code::StrideMismatch, message)
+            .at(stage.place(train::ATTENTION_NTH_STRIDE.nth(at)), "not seen whole in that answer")
+            .also(&rows.span, "answers without a canvas")
+            .help(format!(
+                "write `stride {tokens}` or less, or add `canvas={stride}` to rows `{}`",
+                find_rows_name(rows)
+            )),
+    );
+}
+
+/// Whether more than one token after an answer is supervised.
+fn pads_answers(config: &RowsConfig) -> bool {
+    matches!(config.end_of_turn, Some(EndOfTurn::ToBlockBoundary { .. }))
 }
 
 fn check_row_length(lineages: &Lineages<'_>, stage: &Stage, (at, stride): (usize, usize), sink: &mut Sink) {

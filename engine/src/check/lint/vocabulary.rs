@@ -95,18 +95,19 @@ fn find_used_ids<'a>(folders: &'a CheckpointFolders, stage: &Stage) -> Option<Us
 }
 
 fn mask_outside_embedding(stage: &Stage, root: &Stage, id: u32, rows: u64) -> Diagnostic {
-    let message = format!("row {id} is outside the embedding of `{}`, which has {rows} rows", root.name);
+    let message =
+        format!("token id {id} is outside the vocabulary of `{}`, which has {rows} entries", root.name);
     Diagnostic::new(Code::MaskOutsideVocabulary, message)
-        .at(stage.place(convert::MASK_TOKEN), format!("the last row is {}", rows.saturating_sub(1)))
-        .also(&root.span, "the embedding comes from here")
-        .help("write `mask-token \"reserved\"`: the first row that no token uses")
+        .at(stage.place(convert::MASK_TOKEN), format!("the last id is {}", rows.saturating_sub(1)))
+        .also(&root.span, "the vocabulary comes from here")
+        .help("write `mask-token \"reserved\"`: the first entry that no token uses")
 }
 
 fn no_reserved_row(stage: &Stage, root: &Stage, rows: u64) -> Diagnostic {
-    let message = format!("`{}` has no row to spare: its tokenizer uses all {rows}", root.name);
+    let message = format!("`{}` has no token id to spare: its tokenizer uses all {rows}", root.name);
     Diagnostic::new(Code::MaskOutsideVocabulary, message)
-        .at(stage.place(convert::MASK_TOKEN), "no row is reserved")
-        .also(&root.span, "the embedding comes from here")
+        .at(stage.place(convert::MASK_TOKEN), "no entry is reserved")
+        .also(&root.span, "the vocabulary comes from here")
         .help("start from a checkpoint whose `vocab_size` exceeds its number of tokens, such as Qwen3")
 }
 
@@ -130,7 +131,7 @@ fn check_mask_token_taken(
     sink.push(
         Diagnostic::new(
             Code::MaskTokenTaken,
-            format!("row {id} belongs to {whose}, so text would look like noise"),
+            format!("token id {id} belongs to {whose}, so text would look like noise"),
         )
         .at(stage.place(convert::MASK_TOKEN), format!("the tokenizer uses the ids below {}", used.end))
         .also(&root.span, "the checkpoint")

@@ -1,6 +1,7 @@
 //! Which checkpoint is asked: a folder, or a finished stage of a file.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -43,7 +44,7 @@ pub(in crate::cli) struct OpenCheckpoint {
     pub(in crate::cli) folder: PathBuf,
     /// Seed of draws if the command line names none.
     pub(in crate::cli) seed: u64,
-    pub(in crate::cli) model: Box<dyn TextModel>,
+    pub(in crate::cli) model: Arc<dyn TextModel>,
 }
 
 /// Where a checkpoint was found.
@@ -94,7 +95,7 @@ impl CheckpointArguments {
         };
         let model =
             execute.open_text_model(&folder, &self.device).map_err(|failure| explain(&name, failure))?;
-        Ok(OpenCheckpoint { place, folder, seed, model })
+        Ok(OpenCheckpoint { place, folder, seed, model: model.into() })
     }
 
     fn find(&self, context: &CommandContext<'_>) -> Result<(CheckpointPlace, PathBuf, u64)> {

@@ -2,7 +2,11 @@
 
 use std::io::{self, IsTerminal, Read, Stdin};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::termios::{
     InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
@@ -16,6 +20,9 @@ use crate::error::{Error, Result};
 /// Lets the terminal mark what is pasted, and no longer.
 const BRACKETED_PASTE: [&str; 2] = ["\x1b[?2004h", "\x1b[?2004l"];
 
+/// How long a key is waited for before the editor looks whether it has to end, in nanoseconds.
+const LOOK: i64 = 100_000_000;
+
 /// What was read where a line is expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ReadLine {
@@ -28,16 +35,17 @@ pub(super) enum ReadLine {
 }
 
 /// Edits messages at a terminal.
-#[derive(Default)]
 pub(super) struct LineEditor {
     line: MessageLine,
+    /// Once it is set nothing more is read.
+    end: Arc<AtomicBool>,
 }
 
 impl LineEditor {
-    /// An editor if people type at a terminal that can be drawn on.
-    pub(super) fn open(output: Output) -> Option<Self> {
+    /// An editor if people type at a terminal that can be drawn on; `end` ends its work.
+    pub(super) fn open(output: Output, end: &Arc<AtomicBool>) -> Option<Self> {
         let fits = io::stdin().is_terminal() && output.draws_on_stderr() && tcgetattr(io::stdin()).is_ok();
-        fits.then(Self::default)
+        fits.then(|| Self { line: MessageLine::default(), end: end.clone() })
     }
 
     /// The next line.
@@ -48,9 +56,9 @@ impl LineEditor {
         let mode = RawMode::enter(output).map_err(Error::io("set", Path::new("the terminal")))?;
         let mut rows = DrawnRows::default();
         loop {
-            output.draw(&rows.draw(self.line.view(), output.stderr_columns()));
-            let key =
-                read_key(&mut Unbuffered(&mode.stdin)).map_err(Error::io("read", Path::new("stdin")))?;
+            output.draw(&rows.draw(self.line.view(), output.stderr_size()));
+            let mut source = Unbuffered(&mode.stdin, &self.end);
+            let key = read_key(&mut source).map_err(Error::io("read", Path::new("stdin")))?;
             let Some(key) = key else {
                 output.draw(&rows.leave());
                 return Ok(ReadLine::End);
@@ -78,12 +86,23 @@ impl LineEditor {
     }
 }
 
-/// Stdin, of which nothing is read ahead: what is typed while an answer is written belongs to the next message.
-struct Unbuffered<'a>(&'a Stdin);
+/// Stdin, of which nothing is read ahead: what is typed while an answer is written belongs to the next message. It is at its end once the
+/// flag is set, because a signal does not end a read.
+struct Unbuffered<'a>(&'a Stdin, &'a AtomicBool);
 
 impl Read for Unbuffered<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(self.0, bytes)?)
+        loop {
+            if self.1.load(Ordering::SeqCst) {
+                return Ok(0);
+            }
+            let wait = Timespec { tv_sec: 0, tv_nsec: LOOK };
+            match poll(&mut [PollFd::new(self.0, PollFlags::IN)], Some(&wait)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(rustix::io::read(self.0, bytes)?),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::editor::{LineEditor, ReadLine};
 use crate::cli::output::Output;
@@ -22,9 +24,15 @@ pub(super) struct ChatInput {
 }
 
 impl ChatInput {
-    pub(super) fn open(output: Output) -> Self {
-        let (terminal, editor) = (std::io::stdin().is_terminal(), LineEditor::open(output));
+    /// What is typed, until `end` is set: lines that are edited end then, others may go on.
+    pub(super) fn open(output: Output, end: &Arc<AtomicBool>) -> Self {
+        let (terminal, editor) = (std::io::stdin().is_terminal(), LineEditor::open(output, end));
         Self { output, terminal, editor }
+    }
+
+    /// Whether lines are edited.
+    pub(super) fn is_edited(&self) -> bool {
+        self.editor.is_some()
     }
 
     pub(super) fn is_terminal(&self) -> bool {

@@ -16,6 +16,8 @@ use crate::text::display::count_noun;
 struct TracedPrinter {
     printer: Printer,
     trace: Option<CanvasTrace>,
+    /// Set when the program has to end.
+    end: Arc<AtomicBool>,
 }
 
 impl TracedPrinter {
@@ -35,7 +37,7 @@ impl TextListener for TracedPrinter {
     }
 
     fn goes_on(&mut self) -> bool {
-        self.printer.goes_on()
+        self.printer.goes_on() && !self.end.load(Ordering::SeqCst)
     }
 
     fn wants_steps(&self) -> bool {
@@ -62,6 +64,8 @@ pub(super) struct ChatSession {
     pub(super) trace: bool,
     /// Set by Ctrl-C.
     interrupt: Arc<AtomicBool>,
+    /// Set when the program has to end.
+    end: Arc<AtomicBool>,
     /// Whether something was written before, so that nothing has to warm up.
     warm: bool,
 }
@@ -70,10 +74,10 @@ impl ChatSession {
     pub(super) fn new(
         checkpoint: OpenCheckpoint,
         (sampler, length, seed): (SamplerWords, String, u64),
-        interrupt: Arc<AtomicBool>,
+        (interrupt, end): (Arc<AtomicBool>, Arc<AtomicBool>),
     ) -> Self {
         let (turns, constraint, trace, warm) = (Vec::new(), None, false, false);
-        Self { checkpoint, turns, sampler, length, seed, constraint, trace, interrupt, warm }
+        Self { checkpoint, turns, sampler, length, seed, constraint, trace, interrupt, end, warm }
     }
 
     /// Puts a system turn before the conversation, or removes it.
@@ -125,7 +129,7 @@ impl ChatSession {
         self.interrupt.store(false, Ordering::SeqCst);
         let printer = Printer::new(context.output, false, self.interrupt.clone());
         let trace = self.trace.then(|| CanvasTrace::new(context.output));
-        let mut listener = TracedPrinter { printer, trace };
+        let mut listener = TracedPrinter { printer, trace, end: self.end.clone() };
         let found = self.checkpoint.model.answer(&request, &mut listener);
         self.interrupt.store(false, Ordering::SeqCst);
         let printer = listener.into_printer();

@@ -46,7 +46,7 @@ impl CanvasTrace {
         match self.drawn {
             None => self.output.message(&format!("pass {}: {}\n", step.pass, self.render_plain())),
             Some(_) => {
-                let (text, rows) = self.render_drawn(step.pass, self.output.stderr_columns());
+                let (text, rows) = self.render_drawn(step.pass, self.output.stderr_size());
                 self.erase();
                 self.output.draw(&text);
                 self.drawn = Some(rows);
@@ -65,10 +65,10 @@ impl CanvasTrace {
         self.places.iter().map(|place| place.as_ref().map_or(NOISE, |(text, _)| text)).collect()
     }
 
-    /// The colored canvas, and how many rows it takes.
-    fn render_drawn(&self, pass: usize, columns: usize) -> (String, usize) {
+    /// The colored canvas, and how many rows it takes. Of one that is taller than the terminal, the rows up to the last token.
+    fn render_drawn(&self, pass: usize, (columns, height): (usize, usize)) -> (String, usize) {
         let head = format!("pass {pass} ");
-        let (mut text, mut column, mut rows) = (format!("\x1b[2m{head}\x1b[0m"), head.len(), 1);
+        let (mut rows, mut column, mut last) = (vec![format!("\x1b[2m{head}\x1b[0m")], head.len(), 0);
         for place in &self.places {
             let (word, color) = match place {
                 None => (NOISE, "2"),
@@ -79,13 +79,20 @@ impl CanvasTrace {
             };
             let width = word.width();
             if column + width >= columns.max(8) {
-                text += "\r\n";
-                (column, rows) = (0, rows + 1);
+                rows.push(String::new());
+                column = 0;
             }
-            text += &format!("\x1b[{color}m{word}\x1b[0m");
+            if place.is_some() {
+                last = rows.len();
+            }
+            rows.last_mut().expect("the head is a row").push_str(&format!("\x1b[{color}m{word}\x1b[0m"));
             column += width;
         }
-        (text + "\r\n", rows)
+        // The cursor stands in a row of its own behind them.
+        let height = height.saturating_sub(1).max(1);
+        let end = last.max(height).min(rows.len());
+        let shown = &rows[end.saturating_sub(height)..end];
+        (shown.join("\r\n") + "\r\n", shown.len())
     }
 }
 
@@ -112,7 +119,7 @@ mod tests {
         assert_eq!(trace.render_plain(), "··c");
         trace.see(&step(2, &[(0, "a\n", 0.6), (1, "\u{1b}b", 0.1)]));
         assert_eq!(trace.render_plain(), "a\\n\\u{1b}bc");
-        let (text, rows) = trace.render_drawn(2, 80);
+        let (text, rows) = trace.render_drawn(2, (80, 24));
         assert_eq!(
             (text.as_str(), rows),
             ("\x1b[2mpass 2 \x1b[0m\x1b[33ma\\n\x1b[0m\x1b[31m\\u{1b}b\x1b[0m\x1b[32mc\x1b[0m\r\n", 1)
@@ -120,6 +127,11 @@ mod tests {
         trace.see(&step(3, &[(2, "", 0.0)]));
         assert_eq!(trace.render_plain(), "a\\n\\u{1b}b·");
         // Seven columns of the head, then three that fit ten with one to spare.
-        assert_eq!(trace.render_drawn(3, 10).1, 3);
+        assert_eq!(trace.render_drawn(3, (10, 24)).1, 3);
+        // Two rows and that of the cursor: the last token that is written is in sight.
+        assert_eq!(
+            trace.render_drawn(3, (10, 3)),
+            ("\x1b[33ma\\n\x1b[0m\r\n\x1b[31m\\u{1b}b\x1b[0m\x1b[2m·\x1b[0m\r\n".to_owned(), 2)
+        );
     }
 }

@@ -12,7 +12,7 @@ const ROWS: usize = 8;
 const DOTS: (usize, usize) = (2, 4);
 
 /// Curves that are drawn, by the beginning of their names, in this order.
-const DRAWN: [&str; 9] = [
+const DRAWN: [&str; 11] = [
     "loss_unweighted",
     "held_out_loss/",
     "retention_kl/",
@@ -22,6 +22,8 @@ const DRAWN: [&str; 9] = [
     "learning_rate",
     "grad_norm",
     "tokens_per_second",
+    "mfu",
+    "peak_memory_gib",
 ];
 
 /// Every number of the metrics by update and name; names inside others are joined by `/`. Lines about the guard are no
@@ -71,7 +73,7 @@ impl Curves {
         text
     }
 
-    /// Curves of losses, learning rate, gradient norm and speed, `columns` wide.
+    /// Curves of losses, learning rate, gradient norm, speed and memory, `columns` wide.
     #[must_use]
     pub(super) fn render_plot(&self, columns: usize) -> String {
         let names = self.names();

@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::refusals::{
+    refuse_many_chances, refuse_many_lengths, refuse_many_passes, refuse_without_law, say, say_failure,
+};
 use crate::cli::CommandContext;
 use crate::cli::asking::{
     CheckpointPlace, OpenCheckpoint, PromptFault, SamplerWords, Task, build_prompt, find_answer_length,
     find_prompt, list_sampler_fields, read_constraint, refuse_repeated,
 };
 use crate::error::{Error, Result};
-use crate::pipeline::config::{ConstraintSource, Prompt, PromptKind, SamplerKind};
-use crate::run::text::{TextCustomer, TextOrder};
+use crate::pipeline::config::{ConstraintSource, Prompt, PromptKind};
+use crate::run::text::{TextCustomer, TextModel, TextOrder};
 use crate::service::{
     MOST_SAMPLES, OrderQueue, QueueLoad, QueueRefusal, Refusal, ServedModel, ServiceRequest, TextService,
 };
@@ -19,14 +22,8 @@ use crate::service::{
 /// Most letters of a sampler and its settings.
 const SAMPLER_LETTERS: usize = 1024;
 
-/// Most forward passes of an answer: those who ask for more would hold up the others.
-const MOST_PASSES: usize = 16_384;
-
-/// Most lengths of gaps that are written for one request.
-const MOST_LENGTHS: usize = 64;
-
-/// Most tokens whose probability is told for one request: those of all answers, each with the most probable ones in its place.
-const MOST_CHANCES: usize = 1 << 17;
+/// The field of a request that has its constraint.
+const CONSTRAINT: &str = "response_format";
 
 /// Most requests of which is remembered what the language says of them.
 const REMEMBERED: usize = 256;
@@ -39,6 +36,7 @@ pub(super) struct Counter {
     models: Vec<ServedModel>,
     /// Where each checkpoint was found, its folder, and the sampler of requests that describe none.
     places: Vec<(CheckpointPlace, PathBuf, SamplerWords)>,
+    checkpoints: Vec<Arc<dyn TextModel>>,
     queues: Vec<Arc<OrderQueue>>,
     fields: Vec<String>,
     /// What the language says of a request, by checkpoint, sampler, length and task; its texts do not matter.
@@ -67,6 +65,7 @@ impl Counter {
         Self {
             models: checkpoints.iter().map(model).collect(),
             places: checkpoints.iter().map(place).collect(),
+            checkpoints: checkpoints.iter().map(|(_, checkpoint)| checkpoint.model.clone()).collect(),
             queues: checkpoints.iter().map(|_| Arc::new(OrderQueue::new(room).sharing(sharing))).collect(),
             fields: list_sampler_fields(),
             known: Mutex::default(),
@@ -117,6 +116,13 @@ impl Counter {
         }
     }
 
+    /// Why a request is refused. One that could be answered without its constraint is refused because of it.
+    fn refuse(&self, request: &ServiceRequest, fault: PromptFault) -> Refusal {
+        let free = ServiceRequest { constraint: None, ..request.clone() };
+        let constrained = request.constraint.is_some() && self.read_prompt(&free).is_ok();
+        Refusal::Invalid { message: say(fault), field: constrained.then_some(CONSTRAINT) }
+    }
+
     /// What the language says of a request.
     fn read_prompt(&self, request: &ServiceRequest) -> std::result::Result<Prompt, PromptFault> {
         let sampler = self.read_sampler(request).map_err(PromptFault::Error)?;
@@ -143,7 +149,7 @@ impl Counter {
             return Ok(Prompt { kind: request.kind.clone(), ..known.clone() });
         }
         let (place, folder, _) = &self.places[request.model];
-        let read = |source: &ConstraintSource| read_constraint("`response_format`", source.clone());
+        let read = |source: &ConstraintSource| read_constraint(&format!("`{CONSTRAINT}`"), source.clone());
         let constraint = constraint.as_ref().map(read).transpose().map_err(PromptFault::Error)?;
         let task = Task { constraint, ..Task::new(request.kind.clone(), length) };
         let (prompt, _) = find_prompt(&task, &sampler, (place, folder))?;
@@ -173,7 +179,7 @@ impl TextService for Counter {
         request: ServiceRequest,
         customer: Box<dyn TextCustomer>,
     ) -> std::result::Result<(), Refusal> {
-        let prompt = self.read_prompt(&request).map_err(|fault| Refusal::Invalid { message: say(fault) })?;
+        let prompt = self.read_prompt(&request).map_err(|fault| self.refuse(&request, fault))?;
         refuse_many_passes(&prompt, self.models[request.model].facts.context)?;
         refuse_many_lengths(&prompt, request.samples)?;
         if let Some(top) = request.laws {
@@ -183,14 +189,16 @@ impl TextService for Counter {
         }
         if !(1..=MOST_SAMPLES).contains(&request.samples) {
             let message = format!("{} answers; a request has from 1 to {MOST_SAMPLES}", request.samples);
-            return Err(Refusal::Invalid { message });
+            return Err(Refusal::of_field("n", message));
         }
+        let (queue, checkpoint) = (&self.queues[request.model], &self.checkpoints[request.model]);
+        // That may take seconds, which nobody needs to spend for an order that is not taken.
+        queue.check_room().map_err(refuse_order)?;
+        let checked = checkpoint.check_constraint(&prompt);
+        checked.map_err(|failure| Refusal::of_field(CONSTRAINT, say_failure(failure)))?;
         let seed = request.seed.unwrap_or(self.models[request.model].seed);
         let order = TextOrder { prompt, samples: request.samples, seed, customer };
-        self.queues[request.model].offer(order).map_err(|refusal| match refusal {
-            QueueRefusal::Full => Refusal::Full,
-            QueueRefusal::Closed => Refusal::Closed,
-        })
+        queue.offer(order).map_err(refuse_order)
     }
 
     fn load(&self, model: usize) -> QueueLoad {
@@ -198,102 +206,9 @@ impl TextService for Counter {
     }
 }
 
-/// Refuses an answer of more passes than [`MOST_PASSES`], in a context of so many tokens.
-fn refuse_many_passes(prompt: &Prompt, context: usize) -> std::result::Result<(), Refusal> {
-    let (SamplerKind::Reveal { passes, .. } | SamplerKind::Euler { passes, .. }) = prompt.sampler.kind else {
-        // The other samplers write at least one token in a pass.
-        return Ok(());
-    };
-    let tokens = prompt.new_tokens.unwrap_or(context);
-    let blocks = prompt.sampler.block.map_or(1, |block| tokens.div_ceil(block.max(1)).max(1));
-    let all = passes.saturating_mul(blocks);
-    if all <= MOST_PASSES {
-        return Ok(());
-    }
-    let each = if blocks == 1 { String::new() } else { format!(" in each of {blocks} blocks") };
-    let message =
-        format!("`passes` {passes}{each}: {all} for an answer, and a server makes at most {MOST_PASSES}");
-    Err(Refusal::Invalid { message })
-}
-
-/// Refuses more lengths of a gap than [`MOST_LENGTHS`], those of all answers together.
-fn refuse_many_lengths(prompt: &Prompt, samples: usize) -> std::result::Result<(), Refusal> {
-    let (Some(shortest), Some(longest)) = (prompt.shortest, prompt.new_tokens) else { return Ok(()) };
-    let lengths = (longest - shortest + 1).saturating_mul(samples);
-    if lengths <= MOST_LENGTHS {
-        return Ok(());
-    }
-    let message = format!(
-        "{lengths} lengths of the gap for all answers; a server tries at most {MOST_LENGTHS} for a request"
-    );
-    Err(Refusal::Invalid { message })
-}
-
-/// Refuses to tell more probabilities than [`MOST_CHANCES`]: they are kept until all answers are there.
-fn refuse_many_chances(
-    prompt: &Prompt,
-    context: usize,
-    (samples, top): (usize, usize),
-) -> std::result::Result<(), Refusal> {
-    let tokens = prompt.new_tokens.unwrap_or(context).min(context);
-    let all = tokens.saturating_mul(samples).saturating_mul(top + 1);
-    if all <= MOST_CHANCES {
-        return Ok(());
-    }
-    let message = format!(
-        "`logprobs` of {samples} times {tokens} tokens, each with {top} others, are {all}, and a server tells at most {MOST_CHANCES} for a \
-         request: ask for fewer answers, tokens or others"
-    );
-    Err(Refusal::Invalid { message })
-}
-
-/// Refuses to tell log-probabilities of a sampler that has no law of each token. The checkpoint was trained in blocks of `own` tokens.
-fn refuse_without_law(prompt: &Prompt, own: Option<usize>) -> std::result::Result<(), Refusal> {
-    if prompt.shortest.is_some() {
-        let message = "`logprobs` of a gap whose length the model chooses are not told: ask for one length";
-        return Err(Refusal::Invalid { message: message.to_owned() });
-    }
-    if prompt.sampler.has_token_law(own) {
-        return Ok(());
-    }
-    let message = "`logprobs` are those of a law by which each token is drawn after those before it, and this sampler has none: it writes \
-                   several tokens at once, or rewrites them. Ask for the sampler `autoregressive` or `speculative`, or for `block` 1 with \
-                   one that reveals masks; `/watch` tells how probable each token was in the pass that wrote it";
-    Err(Refusal::Invalid { message: message.to_owned() })
-}
-
-/// A fault in one line for a client.
-fn say(fault: PromptFault) -> String {
-    let with_help = |message: String, help: Option<String>| match help {
-        Some(help) => format!("{message} ({})", help.replace('\n', " ")),
-        None => message,
-    };
-    match fault {
-        PromptFault::Error(error) => with_help(error.to_string(), error.help()),
-        PromptFault::Findings(findings) => {
-            let say = |finding: crate::text::diagnostic::Diagnostic| with_help(finding.message, finding.help);
-            findings.into_iter().map(say).collect::<Vec<_>>().join("; ")
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pipeline::config::Sampler;
-
-    #[test]
-    fn no_request_is_told_more_probabilities_than_fit() {
-        let sampler = Sampler { temperature: 0.0, ..Sampler::new("next", SamplerKind::Autoregressive) };
-        let kind = PromptKind::Text("x".into());
-        let prompt =
-            |new_tokens| Prompt { kind: kind.clone(), sampler: sampler.clone(), new_tokens, shortest: None };
-        let refused = |new_tokens, samples, top| {
-            refuse_many_chances(&prompt(new_tokens), 40_960, (samples, top)).is_err()
-        };
-        assert!(!refused(Some(MOST_CHANCES / 64), 16, 3) && refused(Some(MOST_CHANCES / 64 + 1), 16, 3));
-        assert!(!refused(None, 1, 0) && refused(None, 1, 20), "without a length it is the context");
-        assert!(refused(Some(usize::MAX), 16, 20), "no product overflows");
-        assert!(!refused(Some(usize::MAX), 1, 0), "an answer has at most the context");
+fn refuse_order(refusal: QueueRefusal) -> Refusal {
+    match refusal {
+        QueueRefusal::Full => Refusal::Full,
+        QueueRefusal::Closed => Refusal::Closed,
     }
 }

@@ -27,10 +27,16 @@ impl Decoder<'_> {
                 "exact" => SamplerCache::Exact,
                 "auto" => SamplerCache::Auto,
                 "none" => SamplerCache::None,
+                "prefix" => SamplerCache::Prefix,
+                "dual" => SamplerCache::Dual,
                 word => unknown_word(word),
             },
             constraint: None,
         };
+        if let Some(fault) = find_cache_fault(record, &sampler) {
+            self.sink.push(fault);
+            return None;
+        }
         self.constrain(sampler, record, &record.leaf("kind")?.span)
     }
 
@@ -82,6 +88,31 @@ fn decode_remask(corrector: &Record) -> Option<RemaskSettings> {
         .number("cap")
         .map(RemaskSettings::Cap)
         .or(corrector.number("rescale").map(RemaskSettings::Rescale))
+}
+
+/// Why a sampler cannot have its approximate cache, which is filled at the start of each block.
+fn find_cache_fault(record: &Record, sampler: &Sampler) -> Option<Diagnostic> {
+    let word = sampler.cache.word();
+    let leaf = record.leaf("cache").filter(|_| sampler.cache.is_approximate())?;
+    if sampler.reads_next_tokens() {
+        let message = format!("cache `{word}` is for samplers that write blocks");
+        let kind = record.leaf("kind")?;
+        return Some(
+            Diagnostic::new(Code::FieldDoesNotApply, message)
+                .at(&leaf.span, "an approximate cache")
+                .also(&kind.span, "from left to right, where the exact cache costs nothing")
+                .help("write `cache=\"exact\"`"),
+        );
+    }
+    if sampler.block.is_some() {
+        return None;
+    }
+    let message = format!("cache `{word}` needs `block`");
+    Some(
+        Diagnostic::new(Code::MissingField, message)
+            .at(&leaf.span, "filled at the start of each block")
+            .help("add `block=32`"),
+    )
 }
 
 fn mismatched_corrector(kernel: &Leaf, corrector: &Leaf, name: &str) -> Diagnostic {

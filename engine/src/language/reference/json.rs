@@ -85,6 +85,7 @@ fn render_field_json(field: &FieldSpec) -> Value {
         "when": field.when.as_ref().map(render_condition_json),
         "many": field.many,
         "counts": field.semantic,
+        "counting-words": field.counts,
         "unsupported": field.unsupported,
         "not-yet": field.not_yet,
     })

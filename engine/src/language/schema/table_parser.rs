@@ -109,6 +109,7 @@ fn parse_field_spec(raw: &KdlNode) -> TableResult<FieldSpec> {
         many: read_flag_property(raw, "many") == Some(true),
         inline: read_flag_property(raw, "inline") == Some(true),
         semantic: read_flag_property(raw, "semantic").unwrap_or(!reference),
+        counts: read_words_property(raw, "counts", Some(' ')),
         types,
         name,
     })

@@ -83,9 +83,14 @@ impl<'a> ConfigKeys<'a> {
         }
     }
 
-    pub(super) fn refuse_unsupported(&self) -> Result<(), ConfigError> {
+    /// Refuses what this backbone does not compute. An SDAR is a Qwen3 with the attention of its contract.
+    pub(super) fn refuse_unsupported(&self, contract: Option<&Contract>) -> Result<(), ConfigError> {
         let model_type = self.get("model_type").ok_or(ConfigError::Missing("model_type"))?;
-        self.only("model_type", Some(model_type), "qwen3", "only `qwen3`")?;
+        let blocks = contract.is_some_and(|contract| contract.block.is_some() && !contract.shift);
+        let sdar = blocks && model_type == "sdar";
+        if !sdar {
+            self.only("model_type", Some(model_type), "qwen3", "only `qwen3`")?;
+        }
         self.only("hidden_act", self.get("hidden_act"), "silu", "only `silu`")?;
         for key in ["attention_bias", "use_sliding_window"] {
             if self.flag(key)? {
@@ -98,7 +103,7 @@ impl<'a> ConfigKeys<'a> {
         for kind in self.items("layer_types") {
             self.only("layer_types", Some(kind), "full_attention", "only `full_attention`")?;
         }
-        for kind in self.items("architectures") {
+        for kind in self.items("architectures").iter().filter(|kind| !sdar || *kind != "SDARForCausalLM") {
             self.only("architectures", Some(kind), "Qwen3ForCausalLM", "only `Qwen3ForCausalLM`")?;
         }
         if let Some((key, value, supported)) = settings::find_other_computation(self.0) {

@@ -57,6 +57,7 @@ const HARMLESS: &[&str] = &[
     "chunk_size_feed_forward",
     "dtype",
     "finetuning_task",
+    "fuse_cross_entropy",
     "gradient_checkpointing",
     "id2label",
     "keys_to_ignore_at_inference",

@@ -87,7 +87,7 @@ impl Expected<'_> {
                     && width == self.config.hidden_size =>
             {
                 format!(
-                    "the embedding has {rows} rows: write `\"vocab_size\": {rows}` in config.json, if these are the right weights"
+                    "the embedding is of {rows} tokens: write `\"vocab_size\": {rows}` in config.json, if these are the right weights"
                 )
             }
             _ => "use the config.json that was saved with these weights".to_owned(),

@@ -331,7 +331,11 @@ fn other_architectures_and_broken_configs_are_told() {
 fn tokenizers_that_do_not_fit_or_are_missing_are_told() {
     let folder = folder();
     write(folder.path(), "tokenizer.json", tokenizer(8));
-    assert_fault(folder.path(), "token `<end>` has the id 8, but the embedding has 8 rows", "made for");
+    assert_fault(
+        folder.path(),
+        "token `<end>` has the id 8, but the vocabulary of the model has 8 entries",
+        "made for",
+    );
     write(folder.path(), "tokenizer.json", "version https://git-lfs.github.com/spec/v1\n");
     assert_fault(folder.path(), "pointer of Git LFS", "git lfs pull");
     remove(folder.path(), "tokenizer.json");

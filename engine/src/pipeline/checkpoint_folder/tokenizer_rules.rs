@@ -27,7 +27,8 @@ pub(super) fn check_tokenizer(folder: &CheckpointFolder) -> Vec<FolderFault> {
     }
     let last = end.saturating_sub(1);
     let name = tokens.text(last).map_or(String::new(), |text| format!("token `{}` ", cut(text)));
-    let message = format!("{TOKENIZER}: {name}has the id {last}, but the embedding has {rows} rows");
+    let message =
+        format!("{TOKENIZER}: {name}has the id {last}, but the vocabulary of the model has {rows} entries");
     vec![FolderFault::new(message, "use the tokenizer that the model was made for")]
 }
 

@@ -18,6 +18,8 @@ pub enum ExportFormat {
     HuggingFace,
     /// The adapter alone, as the library PEFT writes it.
     Peft,
+    /// The whole model, as servers of SDAR read it: a Qwen3 that denoises blocks.
+    Sdar,
 }
 
 /// Number formats of exported weights.

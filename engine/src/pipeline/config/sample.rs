@@ -5,9 +5,10 @@ pub use crate::pipeline::config::benchmark::{
     WritingSettings,
 };
 pub use crate::pipeline::config::likelihood::{HeldOut, LikelihoodEstimator};
+pub use crate::pipeline::config::prompt::{FurtherGap, GenerateConfig, Prompt, PromptKind};
+pub use crate::pipeline::config::sampler_cache::SamplerCache;
 pub use fmflow_constrain::{Constraint, ConstraintError, ConstraintSource, SCHEMA_BYTES};
 
-use crate::pipeline::message::Message;
 use crate::pipeline::role::InputRole;
 
 /// How text is sampled from a checkpoint.
@@ -34,17 +35,6 @@ pub struct Sampler {
     pub cache: SamplerCache,
     /// What the text of an answer has to match.
     pub constraint: Option<Constraint>,
-}
-
-/// What a sampler keeps from one forward pass to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SamplerCache {
-    /// Nothing: every pass computes the whole text.
-    None,
-    /// Keys and values of tokens that cannot change any more. The text is the same.
-    Exact,
-    /// [`Self::Exact`] if the checkpoint allows it, else [`Self::None`].
-    Auto,
 }
 
 impl Sampler {
@@ -239,68 +229,4 @@ pub struct RequiredScore {
     pub checkpoint: String,
     /// Smallest acceptable exact match, in [0, 1].
     pub at_least: f64,
-}
-
-/// Samples from a checkpoint. Role `from`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GenerateConfig {
-    /// The requests, in the order of the text.
-    pub prompts: Vec<Prompt>,
-}
-
-/// One request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prompt {
-    /// The task and its text.
-    pub kind: PromptKind,
-    /// How the answer is sampled.
-    pub sampler: Sampler,
-    /// Largest number of new tokens, of gaps all together; `None`: the canvas that the checkpoint was trained with.
-    pub new_tokens: Option<usize>,
-    /// The shortest gap of an infill whose length the model chooses; `new_tokens` is the longest.
-    pub shortest: Option<usize>,
-}
-
-/// The task of a request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PromptKind {
-    /// Answer the last of these turns, which is the user's. The chat template renders them.
-    Chat(Vec<Message>),
-    /// Continue this text.
-    Text(String),
-    /// Fill the gap between a prefix and a suffix with `new_tokens` tokens, or with as many as the model chooses; or several gaps at once.
-    Infill {
-        /// Text before the first gap.
-        prefix: String,
-        /// Further gaps, each with the text before it. The first has what they leave of the `new_tokens`.
-        more: Vec<FurtherGap>,
-        /// Text after the last gap.
-        suffix: String,
-    },
-}
-
-/// A gap behind another one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct FurtherGap {
-    /// The text between the two; at least one letter.
-    pub before: String,
-    /// Tokens of this gap.
-    pub tokens: usize,
-}
-
-impl PromptKind {
-    /// Whether text stands behind a gap.
-    #[must_use]
-    pub fn has_text_behind(&self) -> bool {
-        matches!(self, Self::Infill { more, suffix, .. } if !suffix.is_empty() || !more.is_empty())
-    }
-
-    /// Gaps behind the first.
-    #[must_use]
-    pub fn further_gaps(&self) -> &[FurtherGap] {
-        match self {
-            Self::Infill { more, .. } => more,
-            Self::Chat(_) | Self::Text(_) => &[],
-        }
-    }
 }

@@ -213,6 +213,9 @@ pub enum TimeSampling {
     Antithetic,
 }
 
+/// Rows of a mixture that are shuffled together. The last block of a phase may be shorter.
+pub const MIXTURE_BLOCK: u64 = 256;
+
 /// Rows of an update, and how they are split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSettings {

@@ -108,7 +108,7 @@ codes! {
     TeacherMismatch "teacher-mismatch" Error "a teacher whose law of the next token is missing or contradicts the model"
     StrideBeyondTraining "stride-beyond-training" Warning "a sampler that drafts more tokens than the checkpoint learned to"
     BlockMismatch "block-mismatch" Error "block sizes of sampler, training or rows that do not fit together"
-    CacheMismatch "cache-mismatch" Error "an exact cache on a checkpoint whose keys and values change"
+    CacheMismatch "cache-mismatch" Error "a key-value cache that does not suit the checkpoint's attention"
     BadConstraint "bad-constraint" Error "a constraint that cannot be read or kept"
     LossMismatch "loss-mismatch" Error "a loss that is not defined for the probability path"
     UniformWithoutTime "uniform-without-time" Error "a uniform source without time conditioning"

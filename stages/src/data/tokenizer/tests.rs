@@ -181,7 +181,7 @@ fn a_model_with_fewer_rows_is_refused() {
     let used = tokenizer.used();
     assert_eq!(tokenizer.clone().with_rows(used).unwrap().rows(), used);
     let error = tokenizer.with_rows(used - 1).unwrap_err().to_string();
-    assert!(error.contains("`</think>` would have no row"), "{error}");
+    assert!(error.contains("`</think>` would have none"), "{error}");
 }
 
 #[test]

@@ -1,11 +1,14 @@
-//! Whether a small dataset has documents on both sides of its held-out share.
+//! What is known of a dataset that is small enough to be read whole before a run: whether it has documents on both sides of its held-out
+//! share, and its shortest answer.
 
 use std::path::PathBuf;
 
 use super::Decoder;
 use super::columns::MAX_FILES;
 use super::heads::{MAX_BYTES, MAX_RECORDS};
-use crate::documents::{DocumentParser, ParsedRecord, RecordReader, find_split_point};
+use crate::documents::{
+    Conversation, Document, DocumentParser, ParsedRecord, RecordReader, find_split_point,
+};
 use crate::language::record::Record;
 use crate::pipeline::config::DatasetConfig;
 use crate::text::diagnostic::{Code, Diagnostic};
@@ -16,20 +19,19 @@ use crate::text::file_head;
 const LEAST_DOCUMENTS: usize = 5;
 
 impl Decoder<'_> {
-    /// Reports rows of a dataset that is small enough to be read whole, if all its documents are on one side of the held-out share: the
-    /// stage would end with that.
+    /// Reports rows whose `documents` are all on one side of the held-out share: the stage would end with that.
     pub(super) fn check_split(
         &mut self,
         [rows, record]: [&Record; 2],
         dataset: &DatasetConfig,
-        files: &[PathBuf],
+        documents: &[Document],
     ) {
         let share = dataset.held_out;
-        if share <= 0.0 {
+        if share <= 0.0 || documents.len() < LEAST_DOCUMENTS {
             return;
         }
-        let points = read_split_points(files, dataset);
-        let Some(points) = points.filter(|points| points.len() >= LEAST_DOCUMENTS) else { return };
+        let points: Vec<f64> =
+            documents.iter().map(|document| find_split_point(document.opening())).collect();
         if points.iter().all(|point| *point == points[0]) {
             // They all begin alike: the stage says so, and what to do.
             return;
@@ -73,25 +75,34 @@ fn describe_one_side(name: &str, points: &[f64], none: bool) -> (String, String)
     (message, help)
 }
 
-/// The split points of all documents; `None` if not all are read here, or one is at fault.
-fn read_split_points(files: &[PathBuf], dataset: &DatasetConfig) -> Option<Vec<f64>> {
+/// Bytes of the shortest answer to learn; `None` if there is none.
+pub(super) fn find_shortest_answer(documents: &[Document]) -> Option<usize> {
+    let chats = documents.iter().filter_map(|document| match document {
+        Document::Chat(chat) => Some(chat),
+        Document::Text(_) => None,
+    });
+    chats.flat_map(Conversation::chats).map(|chat| chat.answer.len()).min()
+}
+
+/// All documents; `None` if not all are read here, or one is at fault.
+pub(super) fn read_documents(files: &[PathBuf], dataset: &DatasetConfig) -> Option<Vec<Document>> {
     let small = |path: &PathBuf| file_head::read_file_size(path).is_some_and(|bytes| bytes <= MAX_BYTES);
     if files.is_empty() || files.len() > MAX_FILES || !files.iter().all(small) {
         return None;
     }
     let parser = DocumentParser::new(dataset);
-    let mut points = Vec::new();
+    let mut documents = Vec::new();
     for path in files {
         let (file, _) = file_head::open_regular_file(path).ok()?;
         let name = path.file_name().expect("a file has a name").to_string_lossy();
         let mut records = RecordReader::open(file, &name, &parser, MAX_BYTES).ok()?;
         while let Some(record) = records.next_record(&parser).ok()? {
             match record {
-                ParsedRecord::Document(parsed) => points.push(find_split_point(parsed.document.opening())),
+                ParsedRecord::Document(parsed) => documents.push(parsed.document),
                 ParsedRecord::FilteredOut => {}
                 ParsedRecord::Named(_) => return None,
             }
-            if points.len() > MAX_RECORDS {
+            if documents.len() > MAX_RECORDS {
                 return None;
             }
         }
@@ -99,5 +110,5 @@ fn read_split_points(files: &[PathBuf], dataset: &DatasetConfig) -> Option<Vec<f
             return None;
         }
     }
-    Some(points)
+    Some(documents)
 }

@@ -117,6 +117,9 @@ fn open_interpreter(job: &Job<'_>, unsafe_no_sandbox: bool) -> Result<Interprete
     let refuse = |error: InterpreterError| {
         let fix = match (&error, unsafe_no_sandbox) {
             (InterpreterError::None(_), _) => "install Python 3.8 or newer where every user can run it",
+            (InterpreterError::NoSandbox(_), _) if error.is_of_rights() => {
+                "run fmflow as an ordinary user, or as one that may change its user (CAP_SETUID and CAP_SETGID)"
+            }
             (InterpreterError::NoSandbox(_), false) => {
                 "use Linux 6.2 or newer with Landlock and seccomp; with `unsafe-no-sandbox=#true` in the stage and `--unsafe-no-sandbox` on the command line, programs run with all your rights"
             }

@@ -1,9 +1,11 @@
 //! Benchmarks: a checkpoint writes programs or answers, and the grader grades them.
 
-use std::time::Instant;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use fmflow_engine::benchmark::{BenchmarkScores, GradedSample, is_empty, score_samples};
-use fmflow_engine::error::Failure;
+use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::pipeline::config::sample::{
     AnswerLength, Asking, AskingMode, BenchmarkSettings, WritingSettings,
 };
@@ -27,6 +29,9 @@ use crate::model::Model;
 
 /// Answers of the first part on the processor: how long one takes is not known yet.
 const FIRST_PART: usize = 8;
+
+/// How long grading goes on after a signal. A choice.
+const LAST_GRADING: Duration = Duration::from_secs(10);
 
 /// Measures a benchmark in the probe of a training: no answer is kept, and none is taken from an earlier one.
 ///
@@ -230,8 +235,13 @@ fn grade_texts(
     let programs: Vec<Program<'_>> =
         sources.iter().map(|(at, source)| Program { problem: problem(*at), source }).collect();
     let interpreter = benchmark.interpreter.as_ref();
-    let grader = Grader { interpreter, limits: LIMITS, workers: job.cores, stop: &|| false };
-    let mut graded = grader.grade(&programs, &|_, _| {}).map_err(grading_failure)?.into_iter();
+    // After a signal the answers that are written can mostly still be graded, and then saved.
+    let asked = OnceLock::new();
+    let stop =
+        || job.interrupt.load(Ordering::SeqCst) && asked.get_or_init(Instant::now).elapsed() > LAST_GRADING;
+    let grader = Grader { interpreter, limits: LIMITS, workers: job.cores, stop: &stop };
+    let failed = |error| grading_failure(&job.stage.name, error);
+    let mut graded = grader.grade(&programs, &|_, _| {}).map_err(failed)?.into_iter();
     let verdict = |text: &AnswerText| match text.written {
         true => graded.next().expect("each program has a verdict"),
         false => fail_unwritten(),
@@ -251,12 +261,18 @@ fn score_answers(benchmark: &OpenBenchmark<'_>, answers: &[WrittenAnswer]) -> Be
 }
 
 /// A failure of the grader, as one of the stage. Its cause, such as a full disk, decides its kind.
-fn grading_failure(error: GradeError) -> Failure {
+fn grading_failure(stage: &str, error: GradeError) -> Failure {
     match error {
+        GradeError::Stopped => {
+            let message = format!(
+                "stage `{stage}` was stopped while answers were graded; the next run continues after those that are saved"
+            );
+            Failure { kind: FailureKind::Interrupted, message, help: None }
+        }
         GradeError::Session { error: SessionError::Unfit(_), .. } => {
             input_failure(error, "use the benchmark's own file")
         }
-        GradeError::Stopped | GradeError::Session { .. } => stage_failure(error),
+        GradeError::Session { .. } => stage_failure(error),
     }
 }
 

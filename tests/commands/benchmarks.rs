@@ -120,10 +120,15 @@ fn gaps_are_filled_as_infill_fills_them() {
     assert_eq!(filled["passes"], lines[0]["passes"]);
     // The artifact's file is what `grade` reads, with the same verdicts.
     let path = project.artifact("code").join("samples.jsonl");
-    let line = ["grade", "infill", "--problems", "gaps.jsonl", "--samples", path.to_str().unwrap(), "--json"];
-    let graded: Value = serde_json::from_str(&project.fmflow(&line).ok().stdout).unwrap();
+    let line = ["grade", "infill", "--problems", "gaps.jsonl", "--samples", path.to_str().unwrap()];
+    project.fmflow(&line).exits(8).says("samples of several benchmarks: humaneval-infilling, mine");
+    let grade = |name: &str| -> Vec<Value> {
+        let graded = project.fmflow(&[&line[..], &["--benchmark", name, "--json"]].concat()).ok();
+        serde_json::from_str::<Value>(&graded.stdout).unwrap()["results"].as_array().unwrap().clone()
+    };
+    let graded = [grade("humaneval-infilling"), grade("mine")].concat();
     let outcomes = |all: &[Value]| all.iter().map(|one| one["outcome"].clone()).collect::<Vec<_>>();
-    assert_eq!(outcomes(graded["results"].as_array().unwrap()), outcomes(&lines));
+    assert_eq!(outcomes(&graded), outcomes(&lines));
     // Problem by problem, although the last parts of their names are alike.
     let diff = project.fmflow(&["diff", "code", "code", "--json"]).ok();
     let diff: Value = serde_json::from_str(&diff.stdout).unwrap();

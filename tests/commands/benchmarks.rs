@@ -121,7 +121,7 @@ fn gaps_are_filled_as_infill_fills_them() {
     // The artifact's file is what `grade` reads, with the same verdicts.
     let path = project.artifact("code").join("samples.jsonl");
     let line = ["grade", "infill", "--problems", "gaps.jsonl", "--samples", path.to_str().unwrap()];
-    project.fmflow(&line).exits(8).says("samples of several benchmarks: humaneval-infilling, mine");
+    project.fmflow(&line).ok().says("left out, of other benchmarks: mine (3)");
     let grade = |name: &str| -> Vec<Value> {
         let graded = project.fmflow(&[&line[..], &["--benchmark", name, "--json"]].concat()).ok();
         serde_json::from_str::<Value>(&graded.stdout).unwrap()["results"].as_array().unwrap().clone()

@@ -100,7 +100,7 @@ impl Grader<'_> {
 }
 
 /// What the machine does to a program is no failure of the program, so there is a second attempt. A program that is killed or starved
-/// again probably causes it.
+/// again probably causes it. Whatever else happens again is an error.
 fn run_twice(attempt: &Attempt<'_>) -> Result<Verdict, SessionError> {
     match run_attempt(attempt) {
         Err(error @ (SessionError::Unfit(_) | SessionError::Stopped)) => Err(error),

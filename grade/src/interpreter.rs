@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -18,6 +19,9 @@ pub(crate) const FLAGS: [&str; 4] = ["-s", "-S", "-B", "-c"];
 
 /// How long an interpreter may take to describe itself.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the rest of its answer may take once it has ended: it is in the pipe already.
+const REST: Duration = Duration::from_secs(5);
 
 /// Most bytes of its answer: far more than the paths of a standard library have.
 const MOST_WORDS: u64 = 1 << 20;
@@ -96,12 +100,7 @@ fn describe(candidate: &Path) -> Result<Description, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| error.to_string())?;
-    let mut stdout = child.stdout.take().expect("its stdout is a pipe");
-    // It ends if it goes on writing when nobody reads any more.
-    let reader = std::thread::spawn(move || {
-        let mut text = Vec::new();
-        stdout.by_ref().take(MOST_WORDS).read_to_end(&mut text).map(|_| text)
-    });
+    let words = read_aside(child.stdout.take().expect("its stdout is a pipe"));
     let start = Instant::now();
     while child.try_wait().map_err(|error| error.to_string())?.is_none() {
         if start.elapsed() > PATIENCE {
@@ -111,11 +110,25 @@ fn describe(candidate: &Path) -> Result<Description, String> {
         std::thread::sleep(Duration::from_millis(2));
     }
     let status = child.wait().map_err(|error| error.to_string())?;
-    let text = reader.join().expect("reading does not panic").map_err(|error| error.to_string())?;
+    let open = |_| "it has ended, and something else keeps its output open".to_owned();
+    let text = words.recv_timeout(REST).map_err(open)?.map_err(|error| error.to_string())?;
     if !status.success() && (text.len() as u64) < MOST_WORDS {
         return Err(format!("it ends with {status}"));
     }
     serde_json::from_slice(&text).map_err(|_| "it does not answer like Python".to_owned())
+}
+
+/// What a program writes, once it has written everything. Nobody can be made to wait for that: its children may keep the pipe open.
+fn read_aside(stdout: ChildStdout) -> Receiver<std::io::Result<Vec<u8>>> {
+    let (sender, words) = channel();
+    // The program ends if it goes on writing when nobody reads any more.
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = stdout.take(MOST_WORDS).read_to_end(&mut text);
+        // Maybe nobody waits any more.
+        let _ = sender.send(read.map(|_| text));
+    });
+    words
 }
 
 #[cfg(test)]

@@ -109,6 +109,12 @@ pub const NAMES: [&str; LAYOUTS.len() - 1] = {
     names
 };
 
+/// Whether one of [`NAMES`] is a kind of own benchmarks, and none that everybody knows.
+#[must_use]
+pub fn is_own_kind(name: &str) -> bool {
+    matches!(name, "code" | "exact" | "infill")
+}
+
 /// The fields of HumanEval-Infilling.
 const INFILLING_FIELDS: [&str; 6] =
     ["task_id", "prompt", "suffix", "entry_point", "canonical_solution", "test"];

@@ -106,6 +106,9 @@ pub enum SessionError {
     /// The candidate was killed by something else than its limits.
     #[error("the program was killed")]
     CandidateKilled,
+    /// The judge did not get enough of the machine, before it heard anything of the program.
+    #[error("the tests did not begin in {0} seconds of wall time")]
+    JudgeStarved(u64),
     /// The processes did not get enough of the machine.
     #[error("the processes did not end in {0} seconds of wall time")]
     Starved(u64),

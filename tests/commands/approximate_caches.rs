@@ -9,27 +9,27 @@ use std::sync::LazyLock;
 use crate::common::Project;
 use serde_json::{Value, json};
 
-/// The same requests with each cache and without one. `sft` has attention in both directions.
+/// The first requests of both stages.
+const FIRST: &str = r#"
+    prompt "The river" new-tokens=40
+    prompt "A stone in the river" new-tokens=40
+    chat "first: a b c"
+    infill prefix="The " suffix=" end" length=11
+    infill prefix="The " suffix=" end" length=9 { gap after=" meets the " length=5 }"#;
+
+/// The same requests with each cache and without one, where `FIRST` stands for the first ones. `sft` has attention in both directions.
 const STAGES: &str = r#"
 sampler "kept" kind="threshold" threshold=0.3 temperature=1 block=4 cache="prefix"
 sampler "around" kind="threshold" threshold=0.3 temperature=1 block=4 cache="dual"
 sampler "plain" kind="threshold" threshold=0.3 temperature=1 block=4
 generate "frozen" from="sft" sampler="kept" {
-    prompt "The river" new-tokens=40
-    prompt "A stone in the river" new-tokens=40
-    chat "first: a b c"
-    infill prefix="The " suffix=" end" length=11
-    infill prefix="The " suffix=" end" length=9 { gap after=" meets the " length=5 }
+    FIRST
     prompt "The river" sampler="around" new-tokens=40
     infill prefix="The " suffix=" end" length="6..9" sampler="around"
     prompt "The river" sampler="plain" new-tokens=40
 }
 generate "exact" from="sft" sampler="plain" {
-    prompt "The river" new-tokens=40
-    prompt "A stone in the river" new-tokens=40
-    chat "first: a b c"
-    infill prefix="The " suffix=" end" length=11
-    infill prefix="The " suffix=" end" length=9 { gap after=" meets the " length=5 }
+    FIRST
     prompt "The river" new-tokens=40
     infill prefix="The " suffix=" end" length="6..9"
     prompt "The river" new-tokens=40
@@ -41,7 +41,7 @@ frontier "speed" { checkpoint "sft"; exact-match dataset="tasks" sampler="around
 /// A project that has run once for all tests of this module.
 static RAN: LazyLock<Project> = LazyLock::new(|| {
     let project = Project::tiny();
-    project.append("tiny.kdl", STAGES);
+    project.append("tiny.kdl", &STAGES.replace("FIRST", FIRST.trim()));
     for stage in ["frozen", "exact", "scored", "speed"] {
         project.fmflow(&["run", "tiny.kdl", "--until", stage]).ok();
     }
@@ -56,6 +56,7 @@ fn count(value: &Value, name: &str) -> u64 {
 fn a_stage_tells_what_its_caches_changed() {
     let (frozen, exact) =
         (RAN.json_lines("frozen", "samples.jsonl"), RAN.json_lines("exact", "samples.jsonl"));
+    assert_eq!(frozen.len(), exact.len());
     let mut sums = [[0; 4]; 2];
     for (at, (one, other)) in frozen.iter().zip(&exact).enumerate() {
         assert!(other.get("cache_disagreement").is_none(), "{other}");

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fmflow_grade::problem::{Layout, Problem, TaskId};
 use serde_json::{Map, Value};
 
-use crate::documents::{ObjectReader, PlacedObject, RecordFault, RecordPlace};
+use crate::documents::{LineFault, ObjectReader, PlacedObject, RecordFault, RecordPlace};
 use crate::text::escape::escape_line;
 use crate::text::unpack::DataFile;
 
@@ -188,18 +188,16 @@ fn count_bytes(record: &Map<String, Value>) -> usize {
 
 fn explain_fault(shown: &str, cause: RecordFault) -> BenchmarkFileError {
     // Files of benchmarks have lines, and no `format`.
-    let fix = |fix: String| match fix.contains("`format=") {
-        true => "write one object per line, as `jq -c '.[]'` does".to_owned(),
-        false => fix,
+    let explain = |place: &str, found: LineFault| match found.is_one_array() {
+        true => fault(place, found.problem, "write one object per line, as `jq -c '.[]'` does"),
+        false => fault(place, found.problem, found.fix),
     };
     match cause {
         RecordFault::Unreadable(error) => {
             fault(shown, error.to_string(), "check the file, or fetch it again")
         }
-        RecordFault::Unfit(found) => fault(shown, found.problem, fix(found.fix.into())),
-        RecordFault::Record { place, fault: found, .. } => {
-            fault(&RecordPlace::in_file(place, shown), found.problem, fix(found.fix.into()))
-        }
+        RecordFault::Unfit(found) => explain(shown, found),
+        RecordFault::Record { place, fault, .. } => explain(&RecordPlace::in_file(place, shown), fault),
     }
 }
 

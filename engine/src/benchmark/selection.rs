@@ -1,7 +1,7 @@
 //! Which lines of a file of samples are graded. `evaluate` writes the answers of all of its benchmarks and checkpoints into one file, and each
 //! line says which it belongs to; lines of other programs say nothing of it.
 
-use fmflow_grade::problem::Layout;
+use fmflow_grade::problem::{Layout, is_own_kind};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
@@ -107,20 +107,9 @@ impl WantedSamples<'_> {
         written: &[&str],
         unmarked: bool,
     ) -> Result<Option<String>, BenchmarkFileError> {
-        let all = || escape_line(&written.join(", ")).into_owned();
+        let words = ("benchmark", "no line says of which benchmark it is");
         if let Some(asked) = self.benchmark {
-            return match written.contains(&asked) {
-                true => Ok(Some(asked.to_owned())),
-                false if written.is_empty() => Err(fault(
-                    shown,
-                    "no line says of which benchmark it is",
-                    "leave out `--benchmark`, or give each line a `benchmark`",
-                )),
-                false => {
-                    let what = format!("no sample is of benchmark {}", escape_line(asked));
-                    Err(fault(shown, what, format!("name one of {}", all())))
-                }
-            };
+            return find_asked(shown, words, asked, written).map(Some);
         }
         let choices = match written.contains(&self.name) {
             true => vec![self.name],
@@ -130,11 +119,11 @@ impl WantedSamples<'_> {
             [] if unmarked => Ok(None),
             [one] => Ok(Some((*one).to_owned())),
             [] => {
-                let what = format!("no sample is of {}: they are of {}", self.name, all());
+                let what = format!("no sample is of {}: they are of {}", self.name, list_words(written));
                 Err(fault(shown, what, "name that benchmark and its problems, or choose with `--benchmark`"))
             }
             several => {
-                let what = format!("samples of several benchmarks: {}", escape_line(&several.join(", ")));
+                let what = format!("samples of several benchmarks: {}", list_words(several));
                 Err(fault(shown, what, "choose one of them with `--benchmark NAME`"))
             }
         }
@@ -149,36 +138,52 @@ impl WantedSamples<'_> {
         };
         let same = of(&|found| found == layout);
         let own = of(&|found| found.is_none());
-        match () {
-            () if !same.is_empty() => same,
-            () if !own.is_empty() => own,
-            () if ["code", "exact", "infill"].contains(&self.name) => written.to_vec(),
-            () => Vec::new(),
+        if !same.is_empty() {
+            same
+        } else if !own.is_empty() {
+            own
+        } else if is_own_kind(self.name) {
+            written.to_vec()
+        } else {
+            Vec::new()
         }
     }
 
     /// The checkpoint that is meant, if one has to be chosen.
     fn find_checkpoint(&self, shown: &str, written: &[&str]) -> Result<Option<String>, BenchmarkFileError> {
-        let all = || escape_line(&written.join(", ")).into_owned();
+        let words = ("checkpoint", "no line says which checkpoint wrote it");
         match self.checkpoint {
-            Some(asked) if written.contains(&asked) => Ok(Some(asked.to_owned())),
-            Some(_) if written.is_empty() => Err(fault(
-                shown,
-                "no line says which checkpoint wrote it",
-                "leave out `--checkpoint`, or give each line a `checkpoint`",
-            )),
-            Some(asked) => {
-                let what = format!("no sample is of checkpoint {}", escape_line(asked));
-                Err(fault(shown, what, format!("name one of {}", all())))
-            }
+            Some(asked) => find_asked(shown, words, asked, written).map(Some),
             None if written.len() > 1 => Err(fault(
                 shown,
-                format!("samples of several checkpoints: {}", all()),
+                format!("samples of several checkpoints: {}", list_words(written)),
                 "choose one of them with `--checkpoint NAME`",
             )),
             None => Ok(None),
         }
     }
+}
+
+/// What `--benchmark` or `--checkpoint`, called `word`, asks for, if it is among what is `written`; `unsaid` is told if nothing is.
+fn find_asked(
+    shown: &str,
+    (word, unsaid): (&str, &str),
+    asked: &str,
+    written: &[&str],
+) -> Result<String, BenchmarkFileError> {
+    if written.contains(&asked) {
+        return Ok(asked.to_owned());
+    }
+    if written.is_empty() {
+        let fix = format!("leave out `--{word}`, or give each line a `{word}`");
+        return Err(fault(shown, unsaid, fix));
+    }
+    let what = format!("no sample is of {word} {}", escape_line(asked));
+    Err(fault(shown, what, format!("name one of {}", list_words(written))))
+}
+
+fn list_words(words: &[&str]) -> String {
+    escape_line(&words.join(", ")).into_owned()
 }
 
 /// The words that are there, each once, in their order.

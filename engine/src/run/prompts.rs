@@ -30,13 +30,27 @@ impl CountedTokenizers {
     /// As [`refuse_long_prompts`], of the tokenizers that this run has made since. Other trainings wait meanwhile.
     pub(super) fn refuse_long_prompts(&self, runner: &Runner<'_>) -> Result<()> {
         let Some(execute) = runner.execute else { return Ok(()) };
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut asked = group_by_tokenizer(runner.pipeline, runner.plan, runner.store);
         let made = |tokenizer: &UncountedPrompt<'_>| {
             runner.plan.planned(tokenizer.tokenizer).state != PlanState::Cached
         };
-        asked.retain(|folder, prompts| prompts.first().is_some_and(made) && counted.insert(folder.clone()));
-        refuse_found(judge_all(runner.pipeline, asked, execute))
+        asked.retain(|_, prompts| prompts.first().is_some_and(made));
+        self.judge_once(asked, |asked| refuse_found(judge_all(runner.pipeline, asked, execute)))
+    }
+
+    /// Judges what is asked of tokenizers that have not counted yet. One whose requests are refused counts again for the next training: else
+    /// that one would train to its end.
+    fn judge_once<T>(
+        &self,
+        mut asked: IndexMap<PathBuf, T>,
+        judge: impl FnOnce(IndexMap<PathBuf, T>) -> Result<()>,
+    ) -> Result<()> {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|folder, _| !counted.contains(folder));
+        let folders: Vec<PathBuf> = asked.keys().cloned().collect();
+        judge(asked)?;
+        counted.extend(folders);
+        Ok(())
     }
 }
 
@@ -94,4 +108,24 @@ fn judge_all(
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_training_beside_a_refused_one_is_refused() {
+        let counted = CountedTokenizers::default();
+        let asked = || IndexMap::from([(PathBuf::from("bpe"), ())]);
+        let refuse = |_| Err(Error::usage("too long", "shorten it"));
+        assert!(counted.judge_once(asked(), refuse).is_err());
+        assert!(counted.judge_once(asked(), refuse).is_err(), "the second training asks, too");
+        counted.judge_once(asked(), |_| Ok(())).unwrap();
+        let nothing = |asked: IndexMap<PathBuf, ()>| {
+            assert!(asked.is_empty(), "it has counted");
+            Ok(())
+        };
+        counted.judge_once(asked(), nothing).unwrap();
+    }
 }

@@ -12,7 +12,11 @@ use crate::literal::{encode_text, read_words};
 use crate::sandbox::{Limits, NO_INTERPRETER, NO_SANDBOX, SandboxPlan};
 
 const CANDIDATE: &str = concat!(include_str!("../python/codec.py"), include_str!("../python/candidate.py"));
-const JUDGE: &str = concat!(include_str!("../python/codec.py"), include_str!("../python/judge.py"));
+const JUDGE: &str = concat!(
+    include_str!("../python/codec.py"),
+    include_str!("../python/evalplus.py"),
+    include_str!("../python/judge.py")
+);
 
 /// How many times its processor time a session may last. Generous: it ends only what does not get the machine.
 const WALL_FACTOR: u32 = 20;
@@ -102,6 +106,11 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
+    /// How long the session may last.
+    fn wall_seconds(&self) -> u64 {
+        self.seconds.max(1) * u64::from(WALL_FACTOR)
+    }
+
     fn judge_patience(&self) -> Patience<'a> {
         let factor = u32::try_from(JUDGE_FACTOR).expect("it is small");
         let Patience { sleep, all_sleep, .. } = self.patience;
@@ -132,44 +141,45 @@ impl<'a> Session<'a> {
             Silence::SleptLong => verdict(Outcome::TimedOut, "no answer in time"),
             Silence::SleptOften => verdict(Outcome::TimedOut, "its answers take too long in all"),
             Silence::Stopped => SessionError::Stopped.into(),
-            Silence::Starved => SessionError::Starved(self.seconds * u64::from(WALL_FACTOR)).into(),
+            Silence::Starved => SessionError::Starved(self.wall_seconds()).into(),
             Silence::Pipe(error) => SessionError::Pipe(error).into(),
         }
     }
 
     fn tell_judge(&mut self, message: &Message) -> Result<(), Stop> {
         let sent = self.judge.send(message, self.judge_patience());
-        sent.map_err(|silence| self.blame_judge(silence))
+        sent.map_err(|silence| blame_judge(silence, self.answered, self.wall_seconds()))
     }
 
     fn hear_judge(&mut self) -> Result<Message, Stop> {
         let heard = self.judge.receive(self.judge_patience());
-        heard.map_err(|silence| self.blame_judge(silence))
+        heard.map_err(|silence| blame_judge(silence, self.answered, self.wall_seconds()))
     }
+}
 
-    /// What the tests do before an answer is their own fault; afterwards, it is that of an answer.
-    fn blame_judge(&self, silence: Silence) -> Stop {
-        let blame = |outcome, answers: &str, tests: String| match self.answered {
-            true => Stop::Verdict(Verdict::new(outcome, answers)),
-            false => SessionError::Unfit(tests).into(),
-        };
-        let slow = || {
-            let tests = "the tests do not come to their first question".to_owned();
-            blame(Outcome::TimedOut, "the tests do not come to an end with its answers", tests)
-        };
-        match silence {
-            Silence::Ended(status) if used_up_time(status) => slow(),
-            Silence::SleptLong | Silence::SleptOften => slow(),
-            Silence::Ended(status) if self.answered => SessionError::EndedByAnswer(status.to_string()).into(),
-            Silence::Ended(status) => SessionError::JudgeEnded(status.to_string()).into(),
-            Silence::Garbled(error) => {
-                let tests = format!("a question is too large: {error}");
-                blame(Outcome::BadAnswer, "the tests make a question of its answers that is too large", tests)
-            }
-            Silence::Stopped => SessionError::Stopped.into(),
-            Silence::Starved => SessionError::Starved(self.seconds * u64::from(WALL_FACTOR)).into(),
-            Silence::Pipe(error) => SessionError::Pipe(error).into(),
+/// What the tests do before an answer is their own fault; afterwards, it is that of an answer.
+fn blame_judge(silence: Silence, answered: bool, wall_seconds: u64) -> Stop {
+    let blame = |outcome, answers: &str, tests: String| match answered {
+        true => Stop::Verdict(Verdict::new(outcome, answers)),
+        false => SessionError::Unfit(tests).into(),
+    };
+    let slow = || {
+        let tests = "the tests do not come to their first question".to_owned();
+        blame(Outcome::TimedOut, "the tests do not come to an end with its answers", tests)
+    };
+    match silence {
+        Silence::Ended(status) if used_up_time(status) => slow(),
+        Silence::SleptLong | Silence::SleptOften => slow(),
+        Silence::Ended(status) if answered => SessionError::EndedByAnswer(status.to_string()).into(),
+        Silence::Ended(status) => SessionError::JudgeEnded(status.to_string()).into(),
+        Silence::Garbled(error) => {
+            let tests = format!("a question is too large: {error}");
+            blame(Outcome::BadAnswer, "the tests make a question of its answers that is too large", tests)
         }
+        Silence::Stopped => SessionError::Stopped.into(),
+        Silence::Starved if answered => SessionError::Starved(wall_seconds).into(),
+        Silence::Starved => SessionError::JudgeStarved(wall_seconds).into(),
+        Silence::Pipe(error) => SessionError::Pipe(error).into(),
     }
 }
 
@@ -234,4 +244,19 @@ fn used_up_time(status: ExitStatus) -> bool {
 
 fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(libc::SIGKILL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_that_get_no_time_are_blamed_on_the_program_only_after_an_answer() {
+        let found = |answered| match blame_judge(Silence::Starved, answered, 20) {
+            Stop::Error(error) => error.to_string(),
+            Stop::Verdict(verdict) => panic!("{verdict:?}"),
+        };
+        assert_eq!(found(true), "the processes did not end in 20 seconds of wall time");
+        assert_eq!(found(false), "the tests did not begin in 20 seconds of wall time");
+    }
 }

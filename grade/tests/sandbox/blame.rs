@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{grade, interpreter, problem, trial};
 
 pub(super) fn trials() -> Vec<Trial> {
-    let all: [(&str, fn()); 9] = [
+    let all: [(&str, fn()); 12] = [
         ("a_function_has_its_own_name_in_check", a_function_has_its_own_name_in_check),
         (
             "without_a_reference_every_unknown_name_is_the_program",
@@ -26,6 +26,9 @@ pub(super) fn trials() -> Vec<Trial> {
         ("what_a_reference_makes_of_others_is_its_own", what_a_reference_makes_of_others_is_its_own),
         ("no_text_of_a_program_ends_the_grading", no_text_of_a_program_ends_the_grading),
         ("the_end_of_a_loop_is_no_answer", the_end_of_a_loop_is_no_answer),
+        ("what_a_program_raises_is_its_own", what_a_program_raises_is_its_own),
+        ("what_a_reference_imports_or_keeps_is_the_tests", what_a_reference_imports_or_keeps_is_the_tests),
+        ("a_reference_that_returns_no_literal_is_at_fault", a_reference_that_returns_no_literal_is_at_fault),
         ("sleep_has_an_end_in_all", sleep_has_an_end_in_all),
         ("a_signal_ends_a_program_that_runs", a_signal_ends_a_program_that_runs),
     ];
@@ -171,6 +174,69 @@ fn the_end_of_a_loop_is_no_answer() {
         );
         assert!(grade(&problem(&[&test]), source).passed(), "{expected}");
     }
+    for test in [
+        "try:\n    f(1)\nexcept:\n    pass",
+        "import contextlib\nwith contextlib.suppress(StopIteration):\n    f(1)",
+    ] {
+        assert!(grade(&problem(&[test]), source).passed(), "{test}");
+    }
+    // To raise an exception is not to expect one.
+    let raises = problem(&["if not all(map(f, [1, 2])):\n    raise Exception('StopIteration')"]);
+    assert_eq!(grade(&raises, source).outcome, Outcome::Raised);
+}
+
+fn what_a_program_raises_is_its_own() {
+    let caught = |kept: &str, then: &str| {
+        let test = format!("try:\n    f(1)\nexcept ValueError as error:\n    x = {kept}\n{then}");
+        grade(&problem(&[&test]), "def f(x): raise ValueError('ab')")
+    };
+    let long = "an argument that depends on its answers is longer than 1048576 bytes";
+    for (kept, then, detail) in [
+        ("str(error)", "f(x * 1000000)", long),
+        ("error", "f(x)", "it answered no literal, and a test passes that on"),
+        ("error", "f({1: [x]})", "it answered no literal, and a test passes that on"),
+    ] {
+        let verdict = caught(kept, then);
+        assert_eq!((verdict.outcome, verdict.detail.as_str()), (Outcome::Raised, detail), "{kept}, {then}");
+    }
+    // An exception that the test itself makes is the fault of the test, as any other object.
+    let own = problem(&["f(1)\nf(ValueError('ab'))"]);
+    assert!(refuse(&own, "def f(x): return x").ends_with("neither a literal nor made of literals"));
+}
+
+fn what_a_reference_imports_or_keeps_is_the_tests() {
+    for (code, test) in [
+        (
+            "from urllib.parse import urlsplit\ndef f(x): return urlsplit(x).netloc",
+            "assert f('http://a/b') == urlsplit('http://a/b').netloc",
+        ),
+        (
+            "class Point:\n    def __init__(self, x): self.x = x\nZERO = Point('a')\ndef f(x): return ZERO.x",
+            "assert f('http://a/b') == ZERO.x",
+        ),
+    ] {
+        let record = json!({"task_id": 1, "prompt": "", "code": code, "test_list": [test]});
+        let problem = read(Layout::Mbpp, &record);
+        assert!(grade(&problem, "def f(x): return x[7]").passed(), "{code}");
+        assert!(!grade(&problem, "def f(x): return x[8]").passed(), "{code}");
+    }
+}
+
+fn a_reference_that_returns_no_literal_is_at_fault() {
+    for solution in ["    return map(str, x)\n", "    return [x, iter(x)]\n"] {
+        let record = json!({
+            "task_id": 1, "prompt": "def f(x):\n", "entry_point": "f", "canonical_solution": solution,
+            "base_input": [[[1]]], "plus_input": [],
+        });
+        let said = refuse(&read(Layout::HumanEval, &record), "def f(x): return x");
+        assert!(said.ends_with("the reference solution returns no literal, for input 1"), "{said}");
+    }
+    // Where every answer is right, it does not matter what the reference returns.
+    let record = json!({
+        "task_id": "Mbpp/164", "prompt": "", "entry_point": "are_equivalent", "base_input": [[1, 2]], "plus_input": [],
+        "canonical_solution": "def are_equivalent(a, b): return iter([a, b])", "atol": 0,
+    });
+    assert!(grade(&read(Layout::Mbpp, &record), "def are_equivalent(a, b): return 1").passed());
 }
 
 fn sleep_has_an_end_in_all() {

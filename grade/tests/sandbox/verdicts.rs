@@ -332,6 +332,8 @@ fn interpreters_that_cannot_be_used_are_named() {
     assert_eq!(shim("#!/bin/sh\necho hello\n"), "it does not answer like Python");
     // Nobody waits for what it goes on writing.
     assert_eq!(shim("#!/bin/sh\nhead -c 10000000 /dev/zero\n"), "it does not answer like Python");
+    // Nor for a child that keeps the pipe open.
+    assert_eq!(shim("#!/bin/sh\nsleep 30 &\n"), "it has ended, and something else keeps its output open");
     assert_eq!(
         shim("#!/bin/sh\necho '{\"version\": \"3.6.1\"}'\n"),
         "it is Python 3.6.1, and 3.8 or newer is needed"

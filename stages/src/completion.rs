@@ -31,7 +31,8 @@ use fit::{KeptCache, build_sampler_rules, find_cache};
 /// Most canvases in a forward pass.
 pub(crate) const BATCH: usize = 64;
 
-/// Most bytes that the caches of all batches at work take together, unless a single row needs more.
+/// Most bytes that the caches of all batches at work take together, unless a single row needs more; of requests that come and go, those of
+/// each kind of cache.
 const CACHE_BYTES: usize = 1 << 30;
 
 /// Answers all requests. Batches run in parallel on `threads` threads. A completion depends only on its request, its number

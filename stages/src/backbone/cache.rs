@@ -81,9 +81,52 @@ impl KeyValueCache {
         &self.lengths
     }
 
-    /// Tokens that fit each row.
-    pub(crate) fn room(&self) -> usize {
-        self.room
+    /// The cache of other rows, of up to `room` tokens. `rows` says of each which row of `before` it was, and how many of its tokens stay;
+    /// a new row holds nothing. It takes no more memory than these rows need, or than `before` took.
+    pub(crate) fn arrange(
+        before: Option<Self>,
+        backbone: &Backbone,
+        rows: &[Option<(usize, usize)>],
+        room: usize,
+    ) -> Self {
+        let Some(mut cache) = before.filter(|_| rows.iter().any(Option::is_some)) else {
+            return Self::new(backbone, rows.len(), room);
+        };
+        let fits = cache.room == room || (cache.room > room && rows.len() <= cache.lengths.len());
+        if !fits {
+            return cache.rebuild(backbone, rows, room);
+        }
+        // A row that joins takes the place of another's copy, of which nothing is kept.
+        let places: Vec<usize> = rows.iter().map(|row| row.map_or(0, |(place, _)| place)).collect();
+        if !places.iter().copied().eq(0..cache.lengths.len()) {
+            cache.select(&places);
+        }
+        for (row, kept) in rows.iter().enumerate() {
+            cache.keep(row, kept.map_or(0, |(_, count)| count));
+        }
+        cache
+    }
+
+    /// As [`Self::arrange`], in new memory.
+    fn rebuild(self, backbone: &Backbone, rows: &[Option<(usize, usize)>], room: usize) -> Self {
+        let kept = |row: &Option<(usize, usize)>| {
+            row.filter(|(_, count)| *count > 0).map(|(place, count)| (self.copy_out(place, count), count))
+        };
+        let kept: Vec<Option<(KeptTokens, usize)>> = rows.iter().map(kept).collect();
+        drop(self);
+        let mut cache = Self::new(backbone, rows.len(), room);
+        for (row, kept) in kept.iter().enumerate() {
+            if let Some((tokens, count)) = kept {
+                cache.copy_in(row, tokens, *count);
+            }
+        }
+        cache
+    }
+
+    /// Rows, and tokens that fit each of them.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> [usize; 2] {
+        [self.lengths.len(), self.room]
     }
 
     /// Sets how many tokens of a row are kept. What was written behind them is overwritten by the next pass.

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use burn_tensor::Tensor;
 
+use super::memory::{find_known, find_room};
 use super::row_logits::flatten;
 use crate::backbone::{Backbone, BackboneError, KeyValueCache, RewrittenTokens};
 use crate::flow::sampler::{Ask, Canvas};
@@ -61,35 +62,16 @@ impl FrozenMemory {
         times: Option<&[f32]>,
     ) -> Result<Tensor<2>, BackboneError> {
         self.align(backbone, asks);
-        let work = self.plan(asks, shift);
+        let pass = FrozenPass { backbone, asks, times, work: self.plan(asks, shift) };
         let cache = self.cache.as_mut().expect("a memory that was aligned has a cache");
-        let (mut parts, mut starts, mut before) = (Vec::new(), vec![0; asks.len()], 0);
-        for first in [true, false] {
-            // Whole rows and blocks by themselves: together, the blocks would be padded to the length of the rows.
-            if !work.first.contains(&first) {
-                continue;
-            }
-            let (rows, hidden) = match first {
-                true => begin_blocks(backbone, cache, asks, &work, times)?,
-                false => continue_blocks(backbone, cache, asks, &work, times)?,
-            };
-            let [count, length, _] = hidden.dims();
-            for (at, row) in rows.into_iter().enumerate() {
-                if work.first[row] == first {
-                    starts[row] = before + at * length;
-                }
-            }
-            before += count * length;
-            parts.push(flatten(hidden));
-        }
+        let (all, starts) = pass.run(cache)?;
         for (row, ask) in self.rows.iter_mut().zip(asks) {
             row.block = Some(find_block(ask.canvas));
         }
         let places = asks.iter().enumerate().flat_map(|(row, ask)| {
-            let (start, skipped) = (starts[row], work.spans[row].start);
+            let (start, skipped) = (starts[row], pass.work.spans[row].start);
             ask.places.iter().map(move |place| (start + find_source(*place, shift) - skipped) as u32)
         });
-        let all = if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 0) };
         let places = to_int_tensor(places, &all.device());
         Ok(all.select(0, places))
     }
@@ -110,31 +92,10 @@ impl FrozenMemory {
 
     /// Makes the rows those of `asks`, in their order; some may be new.
     fn align(&mut self, backbone: &Backbone, asks: &[Ask<'_>]) {
-        let room = asks.iter().map(|ask| ask.canvas.tokens.len()).max().unwrap_or(0);
-        let place = |ask: &Ask<'_>| self.rows.iter().position(|row| row.row == ask.row);
-        let known: Vec<Option<usize>> = asks.iter().map(place).collect();
-        let same = known.len() == self.rows.len() && known.iter().copied().eq((0..known.len()).map(Some));
-        let fits = self.cache.as_ref().is_some_and(|cache| cache.room() >= room);
-        if same && fits {
-            return;
-        }
-        self.cache = Some(match self.cache.take() {
-            Some(mut cache) if fits && known.iter().any(Option::is_some) => {
-                // A row that joins takes the place of another's copy, which its first pass overwrites.
-                cache.select(&known.iter().map(|known| known.unwrap_or(0)).collect::<Vec<_>>());
-                cache
-            }
-            before => {
-                let mut cache = KeyValueCache::new(backbone, asks.len(), room);
-                for (row, known) in known.iter().enumerate() {
-                    if let (Some(known), Some(before)) = (known, &before) {
-                        let length = asks[row].canvas.tokens.len();
-                        cache.copy_in(row, &before.copy_out(*known, length), length);
-                    }
-                }
-                cache
-            }
-        });
+        let known = find_known(asks, self.rows.iter().map(|row| row.row));
+        let kept = known.iter().zip(asks).map(|(known, ask)| known.map(|at| (at, ask.canvas.tokens.len())));
+        let kept: Vec<_> = kept.collect();
+        self.cache = Some(KeyValueCache::arrange(self.cache.take(), backbone, &kept, find_room(asks)));
         let row = |(known, ask): (&Option<usize>, &Ask<'_>)| {
             known.map_or(FrozenRow { row: ask.row, block: None }, |known| self.rows[known].clone())
         };
@@ -142,49 +103,64 @@ impl FrozenMemory {
     }
 }
 
+/// A pass about some rows.
+struct FrozenPass<'a> {
+    backbone: &'a Backbone,
+    asks: &'a [Ask<'a>],
+    times: Option<&'a [f32]>,
+    work: Work,
+}
+
 /// Rows and their hidden states, [rows, L, D].
 type Computed = Result<(Vec<usize>, Tensor<3>), BackboneError>;
 
-/// The first passes of blocks: whole rows, whose keys and values go into the cache.
-fn begin_blocks(
-    backbone: &Backbone,
-    cache: &mut KeyValueCache,
-    asks: &[Ask<'_>],
-    work: &Work,
-    times: Option<&[f32]>,
-) -> Computed {
-    let rows: Vec<usize> = (0..asks.len()).filter(|row| work.first[*row]).collect();
-    let tokens: Vec<&[u32]> = rows.iter().map(|row| asks[*row].canvas.tokens.as_slice()).collect();
-    let spans: Vec<Range<usize>> = tokens.iter().map(|row| 0..row.len()).collect();
-    let times: Option<Vec<f32>> = times.map(|times| rows.iter().map(|row| times[*row]).collect());
-    let tokens = RewrittenTokens { rows: &tokens, spans: &spans, time: times.as_deref() };
-    if rows.len() == asks.len() {
-        return Ok((rows, backbone.rewrite(cache, tokens)?));
+impl FrozenPass<'_> {
+    /// Hidden states of all that is computed, [tokens, D], and where those of each row begin.
+    fn run(&self, cache: &mut KeyValueCache) -> Result<(Tensor<2>, Vec<usize>), BackboneError> {
+        let (mut parts, mut starts, mut before) = (Vec::new(), vec![0; self.asks.len()], 0);
+        // Whole rows and blocks by themselves: together, the blocks would be padded to the length of the rows.
+        for first in [true, false].into_iter().filter(|first| self.work.first.contains(first)) {
+            let (rows, hidden) = if first { self.begin_blocks(cache)? } else { self.go_on(cache)? };
+            let [count, length, _] = hidden.dims();
+            for (at, row) in rows.into_iter().enumerate().filter(|(_, row)| self.work.first[*row] == first) {
+                starts[row] = before + at * length;
+            }
+            before += count * length;
+            parts.push(flatten(hidden));
+        }
+        let all = if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 0) };
+        Ok((all, starts))
     }
-    let room = spans.iter().map(Range::len).max().unwrap_or(0);
-    let mut own = KeyValueCache::new(backbone, rows.len(), room);
-    let hidden = backbone.rewrite(&mut own, tokens)?;
-    for (at, row) in rows.iter().enumerate() {
-        let length = spans[at].len();
-        cache.copy_in(*row, &own.copy_out(at, length), length);
-    }
-    Ok((rows, hidden))
-}
 
-/// The other passes: of rows that begin a block nothing is computed.
-fn continue_blocks(
-    backbone: &Backbone,
-    cache: &mut KeyValueCache,
-    asks: &[Ask<'_>],
-    work: &Work,
-    times: Option<&[f32]>,
-) -> Computed {
-    let rows: Vec<&[u32]> = asks.iter().map(|ask| ask.canvas.tokens.as_slice()).collect();
-    let spans = work.spans.iter().zip(&work.first);
-    let spans: Vec<Range<usize>> =
-        spans.map(|(span, first)| if *first { 0..0 } else { span.clone() }).collect();
-    let tokens = RewrittenTokens { rows: &rows, spans: &spans, time: times };
-    Ok(((0..asks.len()).collect(), backbone.rewrite(cache, tokens)?))
+    /// The first passes of blocks: whole rows, whose keys and values go into the cache.
+    fn begin_blocks(&self, cache: &mut KeyValueCache) -> Computed {
+        let rows: Vec<usize> = (0..self.asks.len()).filter(|row| self.work.first[*row]).collect();
+        let tokens: Vec<&[u32]> = rows.iter().map(|row| self.asks[*row].canvas.tokens.as_slice()).collect();
+        let spans: Vec<Range<usize>> = tokens.iter().map(|row| 0..row.len()).collect();
+        let times: Option<Vec<f32>> = self.times.map(|times| rows.iter().map(|row| times[*row]).collect());
+        let tokens = RewrittenTokens { rows: &tokens, spans: &spans, time: times.as_deref() };
+        if rows.len() == self.asks.len() {
+            return Ok((rows, self.backbone.rewrite(cache, tokens)?));
+        }
+        let room = spans.iter().map(Range::len).max().unwrap_or(0);
+        let mut own = KeyValueCache::new(self.backbone, rows.len(), room);
+        let hidden = self.backbone.rewrite(&mut own, tokens)?;
+        for (at, row) in rows.iter().enumerate() {
+            let length = spans[at].len();
+            cache.copy_in(*row, &own.copy_out(at, length), length);
+        }
+        Ok((rows, hidden))
+    }
+
+    /// The other passes: of rows that begin a block nothing is computed.
+    fn go_on(&self, cache: &mut KeyValueCache) -> Computed {
+        let rows: Vec<&[u32]> = self.asks.iter().map(|ask| ask.canvas.tokens.as_slice()).collect();
+        let spans = self.work.spans.iter().zip(&self.work.first);
+        let spans: Vec<Range<usize>> =
+            spans.map(|(span, first)| if *first { 0..0 } else { span.clone() }).collect();
+        let tokens = RewrittenTokens { rows: &rows, spans: &spans, time: self.times };
+        Ok(((0..self.asks.len()).collect(), self.backbone.rewrite(cache, tokens)?))
+    }
 }
 
 /// The positions from the first that may be written to the last, which are those of the block at work.

@@ -26,10 +26,9 @@ pub(super) struct MemoryRow {
 }
 
 impl Memory {
-    /// Which rows leave: those that no question is about, and all if the cache is too small and made anew.
-    pub(super) fn leaving(&self, asks: &[Ask<'_>]) -> impl Fn(&MemoryRow) -> bool {
-        let rebuilt = !self.has_room(asks);
-        move |row| rebuilt || !asks.iter().any(|ask| ask.row == row.row)
+    /// Which rows leave: those that no question is about.
+    pub(super) fn leaving(asks: &[Ask<'_>]) -> impl Fn(&MemoryRow) -> bool {
+        move |row| !asks.iter().any(|ask| ask.row == row.row)
     }
 
     /// Keeps the tokens of the rows for which `leaves` holds for later requests.
@@ -75,37 +74,18 @@ impl Memory {
         }
     }
 
-    /// Whether the cache has room for the canvases of `asks`.
-    fn has_room(&self, asks: &[Ask<'_>]) -> bool {
-        let room = asks.iter().map(|ask| ask.canvas.tokens.len()).max().unwrap_or(0);
-        self.cache.as_ref().is_some_and(|cache| cache.room() >= room)
-    }
-
     /// Makes the rows those of `asks`, in their order; some may be new. A row is kept if it holds the beginning of its canvas, computed at
     /// the same time t if the backbone is `conditioned` on that.
     pub(super) fn align(&mut self, backbone: &Backbone, asks: &[Ask<'_>], conditioned: bool) {
-        let room = asks.iter().map(|ask| ask.canvas.tokens.len()).max().unwrap_or(0);
-        let place = |ask: &Ask<'_>| self.rows.iter().position(|row| row.row == ask.row);
-        let known: Vec<Option<usize>> = asks.iter().map(place).collect();
-        let same = known.len() == self.rows.len() && known.iter().copied().eq((0..known.len()).map(Some));
-        match &mut self.cache {
-            Some(cache) if cache.room() >= room && known.iter().any(Option::is_some) => {
-                if !same {
-                    // A row that joins takes the place of another's copy, of which nothing is kept.
-                    cache.select(&known.iter().map(|known| known.unwrap_or(0)).collect::<Vec<_>>());
-                    let row = |(known, ask): (&Option<usize>, &Ask<'_>)| {
-                        known.map_or_else(|| MemoryRow::new(ask), |known| self.rows[known].clone())
-                    };
-                    self.rows = known.iter().zip(asks).map(row).collect();
-                    let new = known.iter().enumerate().filter(|(_, known)| known.is_none());
-                    new.for_each(|(row, _)| cache.keep(row, 0));
-                }
-            }
-            _ => {
-                self.cache = Some(KeyValueCache::new(backbone, asks.len(), room));
-                self.rows = asks.iter().map(MemoryRow::new).collect();
-            }
-        }
+        let known = find_known(asks, self.rows.iter().map(|row| row.row));
+        let kept: Vec<_> =
+            known.iter().map(|known| known.map(|place| (place, self.rows[place].tokens.len()))).collect();
+        self.cache = Some(KeyValueCache::arrange(self.cache.take(), backbone, &kept, find_room(asks)));
+        let mut before: Vec<Option<MemoryRow>> = self.rows.drain(..).map(Some).collect();
+        let row = |(known, ask): (Option<usize>, &Ask<'_>)| {
+            known.and_then(|place| before[place].take()).unwrap_or_else(|| MemoryRow::new(ask))
+        };
+        self.rows = known.into_iter().zip(asks).map(row).collect();
         for (row, ask) in asks.iter().enumerate() {
             let t = conditioned.then_some(ask.t);
             if !ask.canvas.tokens.starts_with(&self.rows[row].tokens) || self.rows[row].t != t {
@@ -125,6 +105,16 @@ impl Memory {
         let length = memory.tokens.len();
         self.cache.iter_mut().for_each(|cache| cache.keep(row, length));
     }
+}
+
+/// Of each question the place of its row among these numbers, if it is there.
+pub(super) fn find_known(asks: &[Ask<'_>], rows: impl Iterator<Item = u64> + Clone) -> Vec<Option<usize>> {
+    asks.iter().map(|ask| rows.clone().position(|row| row == ask.row)).collect()
+}
+
+/// Tokens of the longest canvas.
+pub(super) fn find_room(asks: &[Ask<'_>]) -> usize {
+    asks.iter().map(|ask| ask.canvas.tokens.len()).max().unwrap_or(0)
 }
 
 impl MemoryRow {

@@ -131,7 +131,7 @@ impl<'a> BackbonePosterior<'a> {
         let times = self.find_times(asks);
         let prefixes = self.prefixes.as_ref().map(|prefixes| prefixes.borrow_mut());
         if let Some(mut prefixes) = prefixes {
-            memory.put_away(&mut prefixes, self.attention, memory.leaving(asks));
+            memory.put_away(&mut prefixes, self.attention, Memory::leaving(asks));
             memory.align(self.backbone, asks, times.is_some());
             memory.share(&mut prefixes, self.attention, &self.find_shareable(asks));
         } else {

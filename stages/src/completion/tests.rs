@@ -100,17 +100,22 @@ fn requests() -> Vec<CompletionRequest> {
     shapes.into_iter().enumerate().map(build).collect()
 }
 
-#[test]
-fn an_exact_cache_changes_no_token_of_any_sampler_in_any_batch() {
-    let kinds = [
+/// Samplers that write blocks.
+fn block_writers() -> Vec<SamplerKind> {
+    vec![
         confidence(3),
         SamplerKind::Reveal { passes: 2, by: Certainty::Margin },
+        SamplerKind::Reveal { passes: 2, by: Certainty::Entropy },
         SamplerKind::Threshold { threshold: 0.4 },
         SamplerKind::EntropyBound { bound: 1.0 },
         SamplerKind::Edit { threshold: 0.4, revise: 0.1 },
         SamplerKind::Euler { passes: 3, kernel: EulerKernel::Exact },
-        SamplerKind::Autoregressive,
-    ];
+    ]
+}
+
+#[test]
+fn an_exact_cache_changes_no_token_of_any_sampler_in_any_batch() {
+    let kinds: Vec<_> = block_writers().into_iter().chain([SamplerKind::Autoregressive]).collect();
     for (attention, shift) in [
         (Attention::BlockCausal { block: 4 }, false),
         (Attention::BlockCausal { block: 4 }, true),
@@ -207,6 +212,21 @@ fn logits_with_a_cache_are_those_without_bit_by_bit() {
     }
 }
 
+#[test]
+fn a_cache_takes_no_more_memory_than_its_rows_need() {
+    let backbone = model(Attention::Causal, true).backbone;
+    let arrange = |[rows, room]: [usize; 2], next: &[Option<(usize, usize)>], most| {
+        let before = KeyValueCache::new(&backbone, rows, room);
+        let cache = KeyValueCache::arrange(Some(before), &backbone, next, most);
+        (cache.size(), cache.lengths().to_vec())
+    };
+    // A long row has left, and short ones join: at its length they would take more than the two before.
+    assert_eq!(arrange([2, 20], &[Some((1, 5)), None, None], 6), ([3, 6], vec![5, 0, 0]));
+    assert_eq!(arrange([3, 20], &[Some((2, 5)), None], 6), ([2, 20], vec![5, 0]));
+    assert_eq!(arrange([2, 6], &[Some((0, 6)), None], 9), ([2, 9], vec![6, 0]));
+    assert_eq!(arrange([9, 9], &[None], 4), ([1, 4], vec![0]));
+}
+
 /// Stops after a number of passes.
 struct Patience(usize);
 
@@ -215,6 +235,35 @@ impl Onlooker for Patience {
         self.0 = self.0.wrapping_sub(1);
         self.0 > 0
     }
+}
+
+/// Some of `count` requests join before each pass, up to `arrivals`. `case` says of each its sampler, itself, its seed, and whether it leaves
+/// before it is finished; all others get the tokens that they get alone.
+fn assert_alone<'r>(
+    model: &Model,
+    mut work: Together<'_, (usize, Patience)>,
+    (count, arrivals): (usize, usize),
+    case: impl Fn(usize) -> (Sampler, &'r CompletionRequest, u64, bool),
+) {
+    let (mut came, mut answered) = (0, 0);
+    while answered < count {
+        let arrived = (came + 1 + came % arrivals).min(count);
+        for i in came..arrived {
+            let (sampler, request, seed, impatient) = case(i);
+            let patience = Patience(if impatient { 2 + i % 3 } else { usize::MAX });
+            work.join((i as u64, request.clone()), (&sampler, seed), (i, patience)).unwrap();
+        }
+        came = arrived;
+        let mut left = Vec::new();
+        work.pass(&mut left).unwrap();
+        for Left { onlooker: (i, _), completion } in left {
+            let (sampler, request, seed, impatient) = case(i);
+            let alone = complete_numbered(model, &[(i as u64, request)], &sampler, seed).unwrap();
+            assert!(impatient || completion.unwrap() == alone[0], "{i} of {arrivals}: {sampler:?}");
+            answered += 1;
+        }
+    }
+    assert_eq!((work.len(), came), (0, count));
 }
 
 /// Requests with samplers and seeds of their own join while others are at work, and some leave before they are finished.
@@ -230,30 +279,12 @@ fn requests_that_join_and_leave_change_no_token_of_others() {
     let caches = [SamplerCache::None, SamplerCache::Exact];
     let model = model(Attention::BlockCausal { block: 4 }, true);
     for arrivals in 1..6_usize {
-        let (mut work, mut answered, requests) = (Together::new(&model), 0, requests());
+        let requests = requests();
         let case = |i: usize| {
             let sampler = Sampler { cache: caches[i / 3 % 2], ..sampler(kinds[i % kinds.len()], None) };
             (sampler, &requests[i % requests.len()], (i * i) as u64, i % 4 == 3)
         };
-        let mut came = 0;
-        while answered < 40 {
-            let arrived = (came + 1 + came % arrivals).min(40);
-            for i in came..arrived {
-                let (sampler, request, seed, impatient) = case(i);
-                let patience = Patience(if impatient { 2 + i % 3 } else { usize::MAX });
-                work.join((i as u64, request.clone()), (&sampler, seed), (i, patience)).unwrap();
-            }
-            came = arrived;
-            let mut left = Vec::new();
-            work.pass(&mut left).unwrap();
-            for Left { onlooker: (i, _), completion } in left {
-                let (sampler, request, seed, impatient) = case(i);
-                let alone = complete_numbered(&model, &[(i as u64, request)], &sampler, seed).unwrap();
-                assert!(impatient || completion.unwrap() == alone[0], "{i} of {arrivals}: {sampler:?}");
-                answered += 1;
-            }
-        }
-        assert_eq!((work.len(), came), (0, 40));
+        assert_alone(&model, Together::new(&model), (40, arrivals), case);
     }
 }
 

@@ -177,35 +177,21 @@ impl<O: Onlooker> Lane<'_, O> {
         most.min(self.rows.len())
     }
 
-    /// How many of the first rows share the next pass. One that did shares all further ones, whatever joins.
-    fn count_first(&self) -> usize {
-        let mut longest = 0;
-        let fits = |(before, row): &(usize, &TogetherRow<O>)| {
-            longest = longest.max(row.count_tokens());
-            *before == 0 || longest.saturating_mul(before + 1) <= self.room
-        };
-        self.rows.iter().take(BATCH).enumerate().take_while(fits).count()
-    }
-
     /// Puts the rows that share the next pass first, and counts them.
     fn take_seats(&mut self) -> usize {
-        if let KeptCache::Frozen(_) = self.cache {
-            // What the first pass of a block computed must not be lost, and with it the text that the request gets alone.
-            return self.count_first();
-        }
-        let active = self.count_seats();
-        // A row that waits loses its cache, which is made again. Between two blocks nothing else is in it than what an exact one holds.
+        let seats = self.count_seats();
+        // A row that waits loses its cache. An exact one is made again; what the first pass of a block computed is not, but between two
+        // blocks nobody needs it.
         let always = self.causal || self.cache == KeptCache::Nothing;
         for row in &mut self.rows {
             let settled = row.writing.ask().map_or(0, |ask| ask.settled);
             row.turn.note(settled, always);
         }
         let mut turns: Vec<&mut Turn> = self.rows.iter_mut().map(|row| &mut row.turn).collect();
-        if let Some(order) = arrange(&mut turns, active) {
-            let mut rows: Vec<Option<TogetherRow<O>>> = self.rows.drain(..).map(Some).collect();
-            let take = |at: usize| rows[at].take().expect("every row has one place");
-            self.rows = order.into_iter().map(take).collect();
-        }
+        let Some((order, active)) = arrange(&mut turns, seats) else { return self.rows.len() };
+        let mut rows: Vec<Option<TogetherRow<O>>> = self.rows.drain(..).map(Some).collect();
+        let take = |at: usize| rows[at].take().expect("every row has one place");
+        self.rows = order.into_iter().map(take).collect();
         active
     }
 

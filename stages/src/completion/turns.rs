@@ -92,8 +92,8 @@ impl Shares {
 }
 
 /// Gives the seats of the next pass. Returns the numbers of all requests: first those with a seat, then those that wait, who came first in
-/// front. `None` if all have seats.
-pub(super) fn arrange(turns: &mut [&mut Turn], seats: usize) -> Option<Vec<usize>> {
+/// front; and how many have seats. `None` if all have.
+pub(super) fn arrange(turns: &mut [&mut Turn], seats: usize) -> Option<(Vec<usize>, usize)> {
     let mut shares = Shares::count(turns);
     let order = arrange_shares(turns, seats, &mut shares);
     // Requests that leave take nothing with them that the others of their order need.
@@ -101,7 +101,7 @@ pub(super) fn arrange(turns: &mut [&mut Turn], seats: usize) -> Option<Vec<usize
     order
 }
 
-fn arrange_shares(turns: &mut [&mut Turn], seats: usize, shares: &mut Shares) -> Option<Vec<usize>> {
+fn arrange_shares(turns: &mut [&mut Turn], seats: usize, shares: &mut Shares) -> Option<(Vec<usize>, usize)> {
     if turns.len() <= seats {
         let new = turns.iter_mut().filter(|turn| !turn.seated);
         new.for_each(|turn| shares.change(turn, true));
@@ -109,26 +109,40 @@ fn arrange_shares(turns: &mut [&mut Turn], seats: usize, shares: &mut Shares) ->
     }
     let (mut seated, mut waiting): (Vec<usize>, Vec<usize>) =
         (0..turns.len()).partition(|at| turns[*at].seated);
-    // There may be fewer than before: canvases that joined are longer.
-    let late = seated.split_off(seats.min(seated.len()));
-    late.iter().for_each(|at| shares.change(turns[*at], false));
-    waiting.splice(0..0, late);
+    // There may be fewer seats than before: canvases that joined are longer. Nobody else sits down before enough have left.
+    while seated.len() > seats {
+        let Some(place) = seated.iter().rposition(|at| turns[*at].may_rest) else { break };
+        let leaves = seated.remove(place);
+        shares.change(turns[leaves], false);
+        waiting.insert(0, leaves);
+    }
     while seated.len() < seats {
         let joins = waiting.remove(shares.find_next(turns, &waiting));
         shares.change(turns[joins], true);
         seated.push(joins);
     }
-    for seat in &mut seated {
-        let next = shares.find_next(turns, &waiting);
-        if turns[*seat].is_over() && shares.of(turns[waiting[next]]).0 < shares.of(turns[*seat]).0 {
+    if seated.len() == seats {
+        pass_on(turns, &mut seated, &mut waiting, shares);
+    }
+    let count = seated.len();
+    seated.append(&mut waiting);
+    Some((seated, count))
+}
+
+/// Gives the seats of those whose turn is over to orders that have fewer.
+fn pass_on(turns: &mut [&mut Turn], seated: &mut [usize], waiting: &mut Vec<usize>, shares: &mut Shares) {
+    for seat in seated {
+        if !turns[*seat].is_over() {
+            continue;
+        }
+        let next = shares.find_next(turns, waiting);
+        if shares.of(turns[waiting[next]]).0 < shares.of(turns[*seat]).0 {
             let joins = waiting.remove(next);
             shares.change(turns[*seat], false);
             shares.change(turns[joins], true);
             waiting.push(std::mem::replace(seat, joins));
         }
     }
-    seated.append(&mut waiting);
-    Some(seated)
 }
 
 #[cfg(test)]
@@ -158,14 +172,20 @@ mod tests {
             for (turn, done, _) in &mut self.rows {
                 turn.note(*done / self.block, false);
             }
+            let inside = |at: &usize| self.rows[*at].0.seated && !self.rows[*at].0.may_rest;
+            let stay: Vec<usize> = (0..self.rows.len()).filter(inside).collect();
             let mut turns: Vec<&mut Turn> = self.rows.iter_mut().map(|row| &mut row.0).collect();
-            if let Some(order) = arrange(&mut turns, self.seats) {
+            let mut count = turns.len();
+            if let Some((order, active)) = arrange(&mut turns, self.seats) {
+                count = active;
+                assert!(order[active..].iter().all(|at| !stay.contains(at)), "nobody leaves inside a block");
                 let mut sorted = order.clone();
                 sorted.sort_unstable();
                 assert!(sorted.into_iter().eq(0..self.rows.len()), "each is there once");
                 self.rows = order.into_iter().map(|at| self.rows[at].clone()).collect();
             }
-            let count = self.seats.min(self.rows.len());
+            let most = self.seats.min(self.rows.len()).max(stay.len());
+            assert_eq!(count, most, "no seat is left, and none is added");
             for (turn, done, _) in &mut self.rows[..count] {
                 assert!(turn.seated);
                 turn.pass();
@@ -215,6 +235,19 @@ mod tests {
         room.join(2, 1, 2);
         let shared: Vec<u64> = (0..54).flat_map(|_| room.pass()).collect();
         assert_eq!(shared, [[1; 49].as_slice(), &[2, 2], &[1, 1, 1]].concat());
+    }
+
+    #[test]
+    fn fewer_seats_end_no_block() {
+        let mut room = Room::new(3, 4);
+        room.join(1, 3, 8);
+        room.pass();
+        // A longer canvas joins, so that there is one seat.
+        room.join(2, 1, 2);
+        room.seats = 1;
+        let shared: Vec<Vec<u64>> = (0..7).map(|_| room.pass()).collect();
+        assert_eq!(shared[..3], [[1; 3], [1; 3], [1; 3]]);
+        assert!(shared[3..].iter().all(|orders| orders.len() == 1), "{shared:?}");
     }
 
     proptest! {

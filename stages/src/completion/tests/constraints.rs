@@ -34,15 +34,8 @@ fn constrained(kind: SamplerKind, block: Option<usize>, source: &ConstraintSourc
 /// Samplers that keep constraints and fit the model.
 fn kinds(model: &Model) -> Vec<SamplerKind> {
     let drafting = model.contract.stride.map(|stride| SamplerKind::Speculative { stride });
-    let all = [
-        confidence(3),
-        SamplerKind::Reveal { passes: 2, by: Certainty::Margin },
-        SamplerKind::Threshold { threshold: 0.4 },
-        SamplerKind::EntropyBound { bound: 1.0 },
-        SamplerKind::Edit { threshold: 0.4, revise: 0.1 },
-        SamplerKind::Autoregressive,
-    ];
-    all.into_iter().chain(drafting).collect()
+    let writers = block_writers().into_iter().filter(|kind| !matches!(kind, SamplerKind::Euler { .. }));
+    writers.chain([SamplerKind::Autoregressive]).chain(drafting).collect()
 }
 
 fn sources() -> [ConstraintSource; 3] {

@@ -240,18 +240,6 @@ fn the_first_pass_of_a_block_is_that_without_a_cache_bit_by_bit() {
     }
 }
 
-/// Samplers that write blocks.
-fn kinds() -> Vec<SamplerKind> {
-    vec![
-        confidence(3),
-        SamplerKind::Reveal { passes: 2, by: Certainty::Entropy },
-        SamplerKind::Threshold { threshold: 0.4 },
-        SamplerKind::EntropyBound { bound: 1.0 },
-        SamplerKind::Edit { threshold: 0.4, revise: 0.1 },
-        SamplerKind::Euler { passes: 3, kernel: EulerKernel::Exact },
-    ]
-}
-
 const FROZEN: [SamplerCache; 2] = [SamplerCache::Prefix, SamplerCache::Dual];
 
 fn answer(
@@ -272,7 +260,7 @@ fn nothing_around_a_block_and_single_passes_leave_nothing_to_approximate() {
             suffix: (0..suffix as u32).map(|i| (i * 7 + 2) % 39).collect(),
             ..request(0, 12)
         };
-        for kind in kinds() {
+        for kind in block_writers() {
             let text = |block, cache, request: &CompletionRequest| {
                 answer(&model, (kind, block, cache), std::slice::from_ref(request))
             };
@@ -304,7 +292,7 @@ fn other_requests_change_no_token_with_an_approximate_cache() {
         let config = Qwen3Config { max_position_embeddings: 64, ..tiny(true) };
         let backbone = Backbone::new(&config, time, 1, &device::open_device("cpu").unwrap()).unwrap();
         let model = Model { backbone, ..model(Attention::Bidirectional, true) };
-        let cases = || kinds().into_iter().flat_map(|kind| FROZEN.map(|cache| (kind, 4, cache)));
+        let cases = || block_writers().into_iter().flat_map(|kind| FROZEN.map(|cache| (kind, 4, cache)));
         for case in cases() {
             let all = answer(&model, case, &requests());
             for (number, request) in requests().iter().enumerate() {
@@ -322,26 +310,9 @@ fn other_requests_change_no_token_with_an_approximate_cache() {
                 let (kind, block, cache) = cases[(i * 5) % cases.len()];
                 let sampler = Sampler { cache, ..sampler(kind, Some(block)) };
                 // From short ones to long ones, so that caches have to grow.
-                (sampler, &requests[[5, 2, 1, 0, 3, 6, 4][i % 7]], i % 5 == 4)
+                (sampler, &requests[[5, 2, 1, 0, 3, 6, 4][i % 7]], 3, i % 5 == 4)
             };
-            let (mut work, mut came, mut answered) = (Together::new(&model).with_room(room), 0, 0);
-            while answered < 36 {
-                let arrived = (came + 1 + came % arrivals).min(36);
-                for i in came..arrived {
-                    let (sampler, request, impatient) = case(i);
-                    let patience = Patience(if impatient { 2 + i % 3 } else { usize::MAX });
-                    work.join((i as u64, request.clone()), (&sampler, 3), (i, patience)).unwrap();
-                }
-                came = arrived;
-                let mut left = Vec::new();
-                work.pass(&mut left).unwrap();
-                for Left { onlooker: (i, _), completion } in left {
-                    let (sampler, request, impatient) = case(i);
-                    let alone = complete_numbered(&model, &[(i as u64, request)], &sampler, 3).unwrap();
-                    assert!(impatient || completion.unwrap() == alone[0], "{i} of {arrivals}: {sampler:?}");
-                    answered += 1;
-                }
-            }
+            assert_alone(&model, Together::new(&model).with_room(room), (36, arrivals), case);
         }
     }
 }

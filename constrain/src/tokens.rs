@@ -17,7 +17,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// Most steps of all walks through the vocabulary. A choice, not measured.
 const MOST_STEPS: usize = 1 << 29;
 
-/// Most numbers that remember which states words lead to, and which words lead from a state to another: 64 MiB.
+/// Most numbers of four bytes that remember which states words lead to, and which words lead from a state to another: 64 MiB.
 const MOST_REMEMBERED: usize = 1 << 24;
 
 /// An automaton over bytes with a vocabulary. Tokens whose bytes are alike to the automaton are one *word*.
@@ -34,6 +34,8 @@ pub struct TokenConstraint {
     edges: Vec<Edges>,
     /// About how many steps [`TokenConstraint::reach`] takes for each place.
     steps_of_a_place: usize,
+    /// About how many bytes of memory it takes, without its automaton.
+    bytes: usize,
     /// By the number of open places: the states from which they can be filled so that the text is accepted; with ends, and without.
     pub(crate) tails: [Mutex<Vec<NumberSet>>; 2],
 }
@@ -93,13 +95,14 @@ impl TokenConstraint {
         }
         let ends = (0..vocabulary.len()).map(is_end).collect();
         let (tree, edges, tails) = (Vec::new(), Vec::new(), [Mutex::default(), Mutex::default()]);
-        let steps_of_a_place = 0;
+        let (steps_of_a_place, bytes) = (0, 0);
         let mut constraint =
-            Self { automaton, words, ends, spelled, starts, tree, edges, steps_of_a_place, tails };
+            Self { automaton, words, ends, spelled, starts, tree, edges, steps_of_a_place, bytes, tails };
         constraint.plant();
         constraint.edges = constraint.find_edges(most)?;
         let steps = (0..constraint.done()).map(|state| 1 + constraint.targets(state, true).count());
         constraint.steps_of_a_place = steps.sum();
+        constraint.bytes = constraint.count_bytes();
         Ok(constraint)
     }
 
@@ -148,7 +151,7 @@ impl TokenConstraint {
             if add(listed, targets.len()) > most_targets {
                 return Err(ConstraintError::TooLarge);
             }
-            let room = |group: &&[(u32, u32)]| group.len().min(self.count_words() / 32);
+            let room = |group: &&[_]| size_of::<WordGroup>() / 4 + group.len().min(self.count_words() / 32);
             let room = targets.len() + groups.iter().map(room).sum::<usize>();
             let fits = add(remembered, room) <= most_remembered;
             let list = || groups.iter().map(|group| WordGroup::new(group, self.count_words())).collect();
@@ -180,6 +183,10 @@ impl TokenConstraint {
     /// About how many bytes of memory it takes, without its automaton.
     #[must_use]
     pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn count_bytes(&self) -> usize {
         let vocabulary = size_of_val(self.words.as_slice()) + self.ends.len() + self.spelled.len();
         let tree = size_of_val(self.starts.as_slice()) + size_of_val(self.tree.as_slice());
         vocabulary + tree + self.edges.iter().map(|edges| edges.bytes(self.count_words())).sum::<usize>()

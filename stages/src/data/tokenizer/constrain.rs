@@ -12,7 +12,7 @@ use super::{Tokenizer, TokenizerError};
 /// Most constraints that are remembered. Joining one with a vocabulary takes up to some seconds.
 const REMEMBERED: usize = 64;
 
-/// Most bytes that they take together, each of up to about 100 MiB; the last one is remembered in any case.
+/// Most bytes that they take together; the last one is remembered in any case.
 const REMEMBERED_BYTES: usize = 512 << 20;
 
 /// Constraints that were joined.

@@ -26,7 +26,7 @@ use fmflow_engine::store::ArtifactWriter;
 use fmflow_engine::store::Summary;
 use fmflow_engine::text::display::count_noun;
 use indexmap::IndexMap;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::failure::{input_failure_in, stage_failure};
 use crate::job::{FileFinisher, find_input_folder, with_finisher};
@@ -214,4 +214,9 @@ impl Export<'_> {
             ]),
         }
     }
+}
+
+/// A JSON file.
+fn format_json(value: &Value) -> String {
+    format!("{value:#}\n")
 }

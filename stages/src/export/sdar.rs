@@ -13,8 +13,10 @@ use fmflow_engine::pipeline::contract::{Attention, Contract, ModelKind};
 use fmflow_engine::pipeline::message::Message;
 use serde_json::{Map, Value, json};
 
+use super::format_json;
 use crate::completion::{Completion, CompletionRequest, complete_requests};
 use crate::data::chat;
+use crate::data::tokenizer::TokenizerError;
 use crate::device::open_device;
 use crate::failure::{input_failure, stage_failure};
 use crate::model::Model;
@@ -84,7 +86,8 @@ fn choose_sampler(block: usize) -> Sampler {
     Sampler { temperature: 0.0, block, cache, ..Sampler::new("sdar", kind) }
 }
 
-/// The text of [`EXPECTED`]: what the exported folder writes on `device`, computed in float32. `None` if it has no tokenizer.
+/// The text of [`EXPECTED`]: what the exported folder writes on `device`, computed in float32. `None` if it has no tokenizer, or
+/// if no prompt fits its context.
 ///
 /// # Errors
 /// If the folder cannot be read, or the device fails.
@@ -94,6 +97,9 @@ pub(super) fn render_expected(folder: &Path, device: &str, block: usize) -> Resu
         return Ok(None);
     }
     let asked = list_prompts(&model)?;
+    if asked.is_empty() {
+        return Ok(None);
+    }
     let requests: Vec<CompletionRequest> = asked.iter().map(|(_, request)| request.clone()).collect();
     let found = complete_requests(&model, &requests, &choose_sampler(block), 0, 1)?;
     let answers: Vec<Value> = asked
@@ -112,7 +118,7 @@ pub(super) fn render_expected(folder: &Path, device: &str, block: usize) -> Resu
         "computed_in": "float32",
     });
     let whole = json!({ "schema": "fmflow.expected-answers/1", "settings": settings, "answers": answers });
-    Ok(Some(format!("{whole:#}\n")))
+    Ok(Some(format_json(&whole)))
 }
 
 /// The prompts that fit the checkpoint, each with its request.
@@ -122,9 +128,11 @@ fn list_prompts(model: &Model) -> Result<Vec<(Value, CompletionRequest)>, Failur
     for text in TEXTS {
         prompts.push((json!({ "prompt": text }), tokenizer.encode_plain(text).map_err(stage_failure)?));
     }
-    // A tokenizer need not know conversations.
-    if let Ok(tokens) = chat::encode_prompt(tokenizer, &[Message::user(MESSAGE)]) {
-        prompts.push((json!({ "messages": [{ "role": "user", "content": MESSAGE }] }), tokens));
+    match chat::encode_prompt(tokenizer, &[Message::user(MESSAGE)]) {
+        Ok(tokens) => prompts.push((json!({ "messages": [{ "role": "user", "content": MESSAGE }] }), tokens)),
+        // A tokenizer need not know conversations.
+        Err(TokenizerError::NoSpecial(_)) => {}
+        Err(error) => return Err(stage_failure(error)),
     }
     let context = model.backbone.config().max_position_embeddings;
     let request = |(asked, prefix): (Value, Vec<u32>)| {

@@ -8,7 +8,7 @@ use fmflow_engine::pipeline::checkpoint_config::ids_to_json;
 use fmflow_engine::pipeline::contract::{Attention, Contract, ModelKind};
 
 use super::mask_token::name_mask_token;
-use super::{Export, sdar};
+use super::{Export, format_json, sdar};
 use crate::data::tokenizer::{END_OF_DOCUMENT, END_OF_TURN};
 use crate::failure::input_failure;
 use crate::model::{GENERATION, ModelTokenizer};
@@ -167,10 +167,6 @@ pub(super) fn collect_tokenizer_files(export: &Export<'_>) -> Result<Vec<(String
 /// `fmflow.json`: the contract, and the file of the time conditioning if there is one.
 pub(super) fn render_provenance(export: &Export<'_>) -> String {
     ExportSidecar::new(export.contract.clone(), to_torch_name(export.dtype)).to_json()
-}
-
-fn format_json(value: &Value) -> String {
-    format!("{value:#}\n")
 }
 
 #[cfg(test)]

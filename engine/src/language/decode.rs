@@ -25,6 +25,7 @@ mod watchers;
 
 pub(crate) use data::UNWINDOWED_COPIES;
 pub(crate) use dataset::UNREADABLE_FILES;
+pub(crate) use small_dataset::find_shortest_answer;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 pub(crate) use watchers::decode_watchers;

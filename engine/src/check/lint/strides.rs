@@ -1,7 +1,10 @@
 //! Lints of causal [x_t, x_0]: strides and the loss of the clean half, against objective, path, checkpoint and rows.
 
+use std::path::PathBuf;
+
 use crate::check::lint::lineage::Lineages;
 use crate::check::lint::rows::find_rows_name;
+use crate::language::decode::find_shortest_answer;
 use crate::pipeline::config::train::{Loss, Objective};
 use crate::pipeline::config::{AttentionSchedule, EndOfTurn, RowsConfig, StageConfig, TrainConfig};
 use crate::pipeline::field_path::{FieldPath, rows, train};
@@ -125,32 +128,34 @@ fn check_answers(lineages: &Lineages<'_>, stage: &Stage, (at, stride): (usize, u
     );
 }
 
-/// Without a canvas an answer ends with its turn, so that it has at most a token for each of its bytes and one more.
+/// Without a canvas an answer ends with its turn: one of fewer bytes than masks, with its end, does not show them all.
 fn check_shortest_answer(
     lineages: &Lineages<'_>,
     stage: &Stage,
     (at, stride): (usize, usize),
     sink: &mut Sink,
 ) {
-    let most = |rows: &'_ Stage| match &rows.config {
+    let shortest = |rows: &'_ Stage| match &rows.config {
         StageConfig::Rows(config) if config.canvas.is_none() && !pads_answers(config) => {
-            Some(config.shortest_answer? + 1)
+            let files: Vec<PathBuf> = rows.main_sources().flat_map(|source| source.files.clone()).collect();
+            find_shortest_answer(&files, &config.dataset)
         }
         _ => None,
     };
-    let found = lineages.rows(stage).filter_map(|rows| Some((rows, most(rows)?)));
-    let shortest = found.min_by_key(|(_, tokens)| *tokens);
-    let Some((rows, tokens)) = shortest.filter(|(_, tokens)| *tokens < stride) else { return };
+    let found = lineages.rows(stage).filter_map(|rows| Some((rows, shortest(rows)?)));
+    let shortest = found.min_by_key(|(_, bytes)| *bytes);
+    let Some((rows, bytes)) = shortest.filter(|(_, bytes)| bytes + 1 < stride) else { return };
     let message = format!(
-        "a stride of {stride} is longer than the shortest answer, which has at most {} with its end",
-        count_noun(tokens, "token")
+        "a stride of {stride} is longer than the shortest answer, which has {}",
+        count_noun(bytes, "byte")
     );
     sink.push(
-        Diagnostic::new(Code::StrideMismatch, message)
+        Diagnostic::new(Code::StrideBeyondAnswers, message)
             .at(stage.place(train::ATTENTION_NTH_STRIDE.nth(at)), "not seen whole in that answer")
             .also(&rows.span, "answers without a canvas")
             .help(format!(
-                "write `stride {tokens}` or less, or add `canvas={stride}` to rows `{}`",
+                "write `stride {}` or less, or add `canvas={stride}` to rows `{}`",
+                bytes + 1,
                 find_rows_name(rows)
             )),
     );

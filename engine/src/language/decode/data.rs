@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU64;
 
-use super::small_dataset::{find_shortest_answer, read_documents};
 use super::{Decoder, unknown_word};
 use crate::language::record::Record;
 use crate::language::schema::{CanonicalValue, foreign_names};
@@ -94,8 +93,7 @@ impl Decoder<'_> {
             dataset.held_out = record.number("held-out").unwrap_or(dataset.held_out);
         }
         let files = self.sources.last().map(|source| source.files.clone()).unwrap_or_default();
-        let documents = read_documents(&files, &dataset);
-        self.check_split([record, dataset_record], &dataset, documents.as_deref().unwrap_or_default());
+        self.check_split([record, dataset_record], &dataset, &files);
         let others = self.find_compared(record, dataset_record, &mut dataset)?;
         if let (Some(named), false) =
             (find_answer_field(record), matches!(dataset.format, DatasetFormat::Chat { .. }))
@@ -108,7 +106,6 @@ impl Decoder<'_> {
             self.mark_unsupported(&window.span.clone(), UNWINDOWED_COPIES);
         }
         Some(RowsConfig {
-            shortest_answer: documents.as_deref().and_then(find_shortest_answer),
             dataset,
             others,
             length: record.size("length")?,

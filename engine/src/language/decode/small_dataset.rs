@@ -19,17 +19,21 @@ use crate::text::file_head;
 const LEAST_DOCUMENTS: usize = 5;
 
 impl Decoder<'_> {
-    /// Reports rows whose `documents` are all on one side of the held-out share: the stage would end with that.
+    /// Reports rows of a dataset whose documents are all on one side of the held-out share: the stage would end with that.
     pub(super) fn check_split(
         &mut self,
         [rows, record]: [&Record; 2],
         dataset: &DatasetConfig,
-        documents: &[Document],
+        files: &[PathBuf],
     ) {
         let share = dataset.held_out;
-        if share <= 0.0 || documents.len() < LEAST_DOCUMENTS {
+        if share <= 0.0 {
             return;
         }
+        let documents = read_documents(files, dataset);
+        let Some(documents) = documents.filter(|documents| documents.len() >= LEAST_DOCUMENTS) else {
+            return;
+        };
         let points: Vec<f64> =
             documents.iter().map(|document| find_split_point(document.opening())).collect();
         if points.iter().all(|point| *point == points[0]) {
@@ -75,9 +79,11 @@ fn describe_one_side(name: &str, points: &[f64], none: bool) -> (String, String)
     (message, help)
 }
 
-/// Bytes of the shortest answer to learn; `None` if there is none.
-pub(super) fn find_shortest_answer(documents: &[Document]) -> Option<usize> {
-    let chats = documents.iter().filter_map(|document| match document {
+/// Bytes of the shortest answer in the documents of `files` that are not held out; `None` if there is none, or not all are read here.
+pub(crate) fn find_shortest_answer(files: &[PathBuf], dataset: &DatasetConfig) -> Option<usize> {
+    let documents = read_documents(files, dataset)?;
+    let trained = documents.iter().filter(|document| !document.is_held_out(dataset.held_out));
+    let chats = trained.filter_map(|document| match document {
         Document::Chat(chat) => Some(chat),
         Document::Text(_) => None,
     });
@@ -85,7 +91,7 @@ pub(super) fn find_shortest_answer(documents: &[Document]) -> Option<usize> {
 }
 
 /// All documents; `None` if not all are read here, or one is at fault.
-pub(super) fn read_documents(files: &[PathBuf], dataset: &DatasetConfig) -> Option<Vec<Document>> {
+fn read_documents(files: &[PathBuf], dataset: &DatasetConfig) -> Option<Vec<Document>> {
     let small = |path: &PathBuf| file_head::read_file_size(path).is_some_and(|bytes| bytes <= MAX_BYTES);
     if files.is_empty() || files.len() > MAX_FILES || !files.iter().all(small) {
         return None;

@@ -82,13 +82,14 @@ fn parse_field_spec(raw: &KdlNode) -> TableResult<FieldSpec> {
     let types = read_words_property(raw, "type", Some(' '));
     let types: Vec<_> = types.iter().map(|word| FieldType::from_word(word)).collect::<TableResult<_>>()?;
     let reference = types.contains(&FieldType::Ref) || types == [FieldType::Name];
+    let words = read_words_property(raw, "words", Some(' '));
+    let semantic = read_flag_property(raw, "semantic").unwrap_or(!reference);
     Ok(FieldSpec {
         doc: read_text_property(raw, "doc").ok_or(format!("`{name}` has no doc"))?.to_owned(),
         was: read_text_property(raw, "was").map(str::to_owned),
         aliases: read_words_property(raw, "aliases", Some(' ')),
         to: read_words_property(raw, "to", Some(' ')),
         sample: read_text_property(raw, "sample").map(str::to_owned),
-        words: read_words_property(raw, "words", Some(' ')),
         synonyms: parse_synonyms(raw)?,
         not_yet: read_words_property(raw, "not-yet", Some(' ')),
         unsupported: read_flag_property(raw, "supported") == Some(false),
@@ -108,11 +109,24 @@ fn parse_field_spec(raw: &KdlNode) -> TableResult<FieldSpec> {
         required: read_flag_property(raw, "required") == Some(true),
         many: read_flag_property(raw, "many") == Some(true),
         inline: read_flag_property(raw, "inline") == Some(true),
-        semantic: read_flag_property(raw, "semantic").unwrap_or(!reference),
-        counts: read_words_property(raw, "counts", Some(' ')),
+        counts: parse_counting_words(raw, &words, semantic)?,
+        words,
+        semantic,
         types,
         name,
     })
+}
+
+/// The words of a field that change results although the field does not. A misspelled one would change no fingerprint.
+fn parse_counting_words(raw: &KdlNode, words: &[String], semantic: bool) -> TableResult<Vec<String>> {
+    let counts = read_words_property(raw, "counts", Some(' '));
+    if let Some(other) = counts.iter().find(|word| !words.contains(word)) {
+        return Err(format!("`{other}` counts, but is none of the words"));
+    }
+    match semantic && !counts.is_empty() {
+        true => Err(format!("every word counts already, not only `{}`", counts.join(" "))),
+        false => Ok(counts),
+    }
 }
 
 /// Synonyms, as in `meant="full:bidirectional"`.
@@ -165,5 +179,23 @@ fn read_words_property(raw: &KdlNode, key: &str, separator: Option<char>) -> Vec
     match separator {
         Some(separator) => text.split(separator).filter(|word| !word.is_empty()).map(str::to_owned).collect(),
         None => vec![text.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_count_are_words_of_a_field_that_does_not() {
+        let parse = |field: &str| {
+            let table =
+                format!(r#"node "n" doc="d" {{ property "p" type="word" words="a b" doc="d" {field} }}"#);
+            parse_tables(&[&table]).map(|schema| schema.nodes[0].properties[0].counts.clone())
+        };
+        assert_eq!(parse(r#"semantic=#false counts="b""#), Ok(vec!["b".to_owned()]));
+        let misspelled = parse(r#"semantic=#false counts="b c""#).unwrap_err();
+        assert_eq!(misspelled, "`c` counts, but is none of the words");
+        assert!(parse(r#"counts="b""#).unwrap_err().contains("every word counts already"));
     }
 }

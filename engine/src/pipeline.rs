@@ -6,6 +6,7 @@ pub mod checkpoint_config;
 pub mod checkpoint_folder;
 pub(crate) mod checkpoint_headers;
 pub mod checkpoint_texts;
+pub mod code_revision;
 pub mod config;
 pub mod contract;
 mod contract_error;

@@ -1,7 +1,7 @@
 //! The output of every kind of stage on a fixture, with the revision of its code.
 //!
 //! A fingerprint contains the revision of a kind's code, not the code itself. So a code change that changes a result has to
-//! raise the revision in `engine/src/pipeline/fingerprint.rs`; otherwise artifacts of the old code would pass for results of the
+//! raise the revision in `engine/src/pipeline/code_revision.rs`; otherwise artifacts of the old code would pass for results of the
 //! new. If this snapshot changes and no revision did, raise the revision.
 
 #![cfg(feature = "cpu")]
@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::common::Project;
 use fmflow_engine::check::{CheckOptions, check_path};
-use fmflow_engine::pipeline::fingerprint::find_code_revision;
+use fmflow_engine::pipeline::code_revision::find_code_revision;
 
 /// Digest of a file whose bytes do not depend on the machine, because it comes from integers and host arithmetic.
 fn digest(folder: &Path, file: &str) -> String {

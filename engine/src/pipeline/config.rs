@@ -151,8 +151,6 @@ pub struct RowsConfig {
     pub shard_bytes: u64,
     /// Bytes that the rows of all datasets may take, if they are made while training reads them.
     pub window: Option<NonZeroU64>,
-    /// Bytes of the shortest answer to learn, if the dataset is small enough to be read whole before the run.
-    pub shortest_answer: Option<usize>,
 }
 
 /// Which tokens at the end of an answer are supervised.

@@ -57,8 +57,8 @@ pub struct TrainingCost {
 
 impl TrainingCost {
     /// Seconds of an update at the peak of a device, which does `peak` operations per second; divided by the seconds that it took, they are
-    /// its utilization (MFU; Chowdhery et al., 2022, PaLM, appendix B): [`ModelShape::flops_per_token`] for each token of its rows. `None`
-    /// if the model is unknown.
+    /// its utilization (MFU; Chowdhery et al., 2022, PaLM, appendix B). The operations are those of [`Self::flops`]: with both halves of block
+    /// diffusion and a teacher's, without what frozen weights save. `None` if the model is unknown.
     #[must_use]
     pub(crate) fn count_seconds_at_peak(&self, peak: f64) -> Option<f64> {
         Some(self.flops? / self.updates.max(1) as f64 / peak)

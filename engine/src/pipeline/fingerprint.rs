@@ -12,61 +12,11 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::pipeline::config::{Prompt, StageConfig};
+use crate::pipeline::code_revision::find_code_revision;
 use crate::pipeline::stage::{FieldValue, Stage};
 
 /// Version of the ledger itself. Since version 2, sources and inputs are named by their position and no longer by name.
 pub(crate) const LEDGER_VERSION: u32 = 2;
-
-/// Revision of the code behind a kind of stage. Raise it when the same inputs give different bytes.
-///
-/// History: all kinds start at 1.
-/// - 2: `rows` formats conversations with the tokenizer's chat template; `convert` keeps reference logits in its certificate, and `train`
-///   passes the certificate on; `evaluate` and `generate` start a uniform or mixed source from the source of training, and top-k keeps ties.
-/// - 3: `train` does not count a corrupted first token in the divisor if the shift leaves it without a term; `evaluate` bounds
-///   the likelihood of a uniform or mixed source by the generalized KL.
-/// - 2 of `fetch`: it brings the `fmflow.json` of an exported folder along, which is the contract of the model.
-/// - 4: `evaluate` skips answers that do not fit into the canvas or the context, and lists the turns before a question.
-/// - 3 of `generate` and 5 of `evaluate`: an answer also ends with the end tokens that config.json names.
-/// - Later, each kind by itself: `fetch` 2, `random-init` 2, `convert` 4 and `train` 4 carry the settings of generation, all end
-///   tokens and all files of the tokenizer; `export` 2 states what a flow model needs in config.json, in the settings of generation
-///   and in the tokenizer.
-/// - 4 of `generate`: samples have `tokens_per_pass`, passes that would write nothing are left out, and the autoregressive baseline has a cache.
-/// - The same revisions of `train`, `convert`, `evaluate` and `generate` compute with fused operations, whose sums have another
-///   order. 3 of `rows` counts what the fields of a document leave out.
-/// - 5 of `train` and 6 of `evaluate`: the head and its loss are one operation, whose sums have another order.
-/// - 8 of `evaluate`: inputs of EvalPlus keep all their digits; a problem whose tests nobody can pass is no failure of the program.
-/// - 4 of `rows`, 5 of `generate` and 7 of `evaluate`: the name of a mask token in a turn is text and never the mask.
-/// - 5 of `rows` and 6 of `train`: rows are made in shards, and a pass visits them in groups; of a dataset of several groups only the
-///   first has held-out rows.
-/// - 10 of `evaluate`: a likelihood is divided by the tokens that are predicted; with a shift, the first one of a document is not. Exact
-///   matches count tokens and passes, and each line of answers has its dataset.
-/// - 11 of `evaluate`: all choices of a problem are charged for the same part of the text, the name of a mask token in them is text, and an
-///   answer that was never written fails. Exact match asks for a later answer with the ids of training.
-/// - 6 of `rows` and 2 of `tokenizer`: of several answers in a row each is learned; before, a dataset of such conversations was at fault, or
-///   had them skipped.
-/// - 12 of `evaluate`: a gap of blanks is an answer; gaps of known length are written in batches. 13: its report has batch and template.
-/// - 14 of `evaluate`: in a test of HumanEval the function has its own name; `StopIteration` fails a program; its sleep is bounded in all.
-/// - 3 of `export`: the README of a checkpoint trained with strides says how it drafts, and that it is an autoregressive model.
-/// - 7 of `train` with an adapter: its result shares the weights of its base, and the change is added to them in a fixed order of sums.
-/// - 6 of `generate` with a constraint on a gap at the end of a text: the end of the text does not show in it, where it is no special token.
-#[must_use]
-pub fn find_code_revision(config: &StageConfig) -> u32 {
-    match config {
-        StageConfig::Command(_)
-        | StageConfig::Average(_)
-        | StageConfig::Frontier(_)
-        | StageConfig::Report => 1,
-        StageConfig::Tokenizer(_) | StageConfig::Fetch(_) | StageConfig::RandomInit(_) => 2,
-        StageConfig::Export(_) => 3,
-        StageConfig::Convert(_) => 4,
-        StageConfig::Generate(config) if config.prompts.iter().any(Prompt::ends_in_constrained_gap) => 6,
-        StageConfig::Generate(_) => 5,
-        StageConfig::Train(config) if config.adapter.is_some() => 7,
-        StageConfig::Rows(_) | StageConfig::Train(_) => 6,
-        StageConfig::Evaluate(_) => 14,
-    }
-}
 
 /// BLAKE3 of a ledger, in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

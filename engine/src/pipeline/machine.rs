@@ -19,7 +19,7 @@ pub(crate) fn compute_peak_flops(machine: Option<&str>) -> Option<f64> {
     Some(count as f64 * find_device_flops(name)?)
 }
 
-/// The same of the one device on which a training runs: a GPU is taken for one of the machine. `None` for a processor, whose peak no table
+/// The same of the one device on which a training runs: a GPU is taken for one of `machine gpu=`. `None` for a processor, whose peak no table
 /// here has.
 #[must_use]
 pub(crate) fn find_running_flops(machine: Option<&str>, device: &str) -> Option<f64> {

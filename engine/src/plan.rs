@@ -16,6 +16,8 @@ mod schedule;
 pub(crate) mod select;
 mod setting_causes;
 pub(crate) mod source_digests;
+#[cfg(test)]
+mod tests;
 pub mod text;
 mod unused;
 pub(crate) mod why;

@@ -16,7 +16,7 @@ mod shots;
 
 pub(crate) use benchmark::BenchmarkReport;
 pub(crate) use code::probe_benchmark;
-pub(crate) use exact::{ExactScores, MeasuredSpeed, measure_exact_match, score_exact_match};
+pub(crate) use exact::{ExactScores, MeasuredSpeed, measure_exact_match, note_cache, score_exact_match};
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::EvaluateConfig;

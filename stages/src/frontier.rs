@@ -11,7 +11,7 @@ use fmflow_engine::text::display::count_noun;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::evaluate::{ExactScores, MeasuredSpeed, measure_exact_match};
+use crate::evaluate::{ExactScores, MeasuredSpeed, measure_exact_match, note_cache};
 use crate::failure::stage_failure;
 use crate::job::{check_interrupt, find_input_folder};
 use crate::model::Model;
@@ -130,7 +130,7 @@ impl MeasuredSampler {
             self.tokens_per_second,
             self.autoregressive_tokens_per_second,
             self.ratio(),
-            self.cache.map(|cache| format!(", approximate cache `{cache}`")).unwrap_or_default()
+            note_cache(self.cache)
         )
     }
 }

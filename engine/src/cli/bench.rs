@@ -225,15 +225,6 @@ fn render_row_json(sampler: &str, scores: &TextScores) -> Value {
 
 /// What an approximate cache changed of the first answers, in a cell.
 fn describe_disagreement(scores: &TextScores) -> String {
-    let cell = |found: &CacheDisagreement| {
-        format!(
-            "`{}`: {:.1} % of {}, {:.1} % of {}",
-            found.cache,
-            100.0 * found.token_share(),
-            count_noun(found.tokens, "token"),
-            100.0 * found.text_share(),
-            count_noun(found.texts, "text")
-        )
-    };
+    let cell = |found: &CacheDisagreement| format!("`{}`: {}", found.cache, found.shares().join(", "));
     scores.disagreement.as_ref().map_or_else(|| "-".into(), cell)
 }

@@ -65,20 +65,30 @@ pub(super) fn run_chat(arguments: &ChatArguments, context: &CommandContext<'_>) 
     session.check(context)?;
     let mut input = ChatInput::open(context.output, &end);
     signals::end_when_asked(&end, input.is_edited())?;
+    converse(&mut session, &mut input, &end, context)
+}
+
+/// Answers what is typed, until there is no more of it.
+fn converse(
+    session: &mut ChatSession,
+    input: &mut ChatInput,
+    end: &AtomicBool,
+    context: &CommandContext<'_>,
+) -> Result<()> {
     loop {
         let read = input.read();
-        refuse_to_go_on(&end)?;
+        refuse_to_go_on(end)?;
         let Some(text) = read? else { return Ok(()) };
         let done = match text.trim() {
             "" => continue,
             "/quit" | "/exit" => return Ok(()),
-            _ => slash::take_text(&mut session, &text, context),
+            _ => slash::take_text(session, &text, context),
         };
         match done {
             Err(error) if input.is_terminal() => context.output.error(&error),
             done => done?,
         }
-        refuse_to_go_on(&end)?;
+        refuse_to_go_on(end)?;
     }
 }
 

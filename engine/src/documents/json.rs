@@ -8,9 +8,6 @@ use serde_json::{Map, Number, Value};
 
 use super::line::{ARRAY, LineFault};
 
-/// What is wrong with a file that is one JSON array although its lines should be objects.
-pub(super) const ONE_ARRAY: &str = "the file is one JSON array";
-
 /// Most repeated keys that are remembered of a line.
 const MAX_REPEATED_KEYS: usize = 8;
 
@@ -27,7 +24,9 @@ pub(super) fn parse_record(line: &str, first: bool) -> Result<JsonRecord, LineFa
     let repeated = RefCell::new(Vec::new());
     match parse_value(line, &repeated) {
         Ok(Value::Object(fields)) => Ok(JsonRecord { fields, repeated: repeated.into_inner() }),
-        _ if first && line.trim_start().starts_with('[') => Err(LineFault::new(ONE_ARRAY, ARRAY)),
+        _ if first && line.trim_start().starts_with('[') => {
+            Err(LineFault::new("the file is one JSON array", ARRAY))
+        }
         Ok(_) => {
             Err(LineFault::new("the line is JSON, but not an object", "write {\"field\": \"text\", ...}"))
         }

@@ -22,6 +22,11 @@ impl LineFault {
         Self { problem: problem.into(), fix: fix.into() }
     }
 
+    /// Whether the file is one JSON array although it should have lines, so that [`ARRAY`] is advised.
+    pub(crate) fn is_one_array(&self) -> bool {
+        self.fix == ARRAY
+    }
+
     /// The same fault of a record that is called `word`: "element" or "row". Most faults speak of lines.
     pub(super) fn of_a(self, word: &str) -> Self {
         if word == "line" {

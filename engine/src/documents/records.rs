@@ -84,7 +84,7 @@ impl RecordReader {
         self.found |= found.is_some();
         let place = self.place();
         // All lines of a file that is one array would be faults.
-        let last = |fault: &LineFault| first && fault.problem == super::json::ONE_ARRAY;
+        let last = |fault: &LineFault| first && fault.is_one_array();
         found.transpose().map_err(|fault| RecordFault::Record {
             place,
             last: last(&fault),

@@ -2,7 +2,8 @@
 
 use indexmap::IndexMap;
 
-use crate::pipeline::config::{EvaluateConfig, Sampler, SamplerCache, StageConfig};
+use crate::pipeline::config::sample::{BenchmarkSettings, ExactMatch};
+use crate::pipeline::config::{Sampler, SamplerCache, StageConfig};
 use crate::pipeline::stage::Stage;
 
 /// The samplers of a stage whose cache is approximate, each once, by name.
@@ -35,21 +36,21 @@ pub(super) fn render_cache_lines<'p>(stages: impl Iterator<Item = &'p Stage>) ->
 fn list_samplers(config: &StageConfig) -> Vec<&Sampler> {
     match config {
         StageConfig::Generate(config) => config.prompts.iter().map(|prompt| &prompt.sampler).collect(),
-        StageConfig::Evaluate(config) => list_measured(config),
+        StageConfig::Evaluate(config) => list_measured(&config.exact_match, &config.benchmarks).collect(),
         StageConfig::Frontier(config) => config.points.iter().map(|point| &point.sampler).collect(),
         StageConfig::Train(config) => {
             let Some(probe) = &config.probe else { return Vec::new() };
             let prompts = probe.prompts.iter().map(|prompt| &prompt.sampler);
-            let matches = probe.exact_match.iter().map(|exact| &exact.sampler);
-            let benchmarks = probe.benchmarks.iter().filter_map(|benchmark| benchmark.writing());
-            prompts.chain(matches).chain(benchmarks.map(|writing| &writing.sampler)).collect()
+            prompts.chain(list_measured(&probe.exact_match, &probe.benchmarks)).collect()
         }
         _ => Vec::new(),
     }
 }
 
-fn list_measured(config: &EvaluateConfig) -> Vec<&Sampler> {
-    let benchmarks = config.benchmarks.iter().filter_map(|benchmark| benchmark.writing());
-    let exact = config.exact_match.iter().map(|exact| &exact.sampler);
-    exact.chain(benchmarks.map(|writing| &writing.sampler)).collect()
+fn list_measured<'a>(
+    exact_match: &'a [ExactMatch],
+    benchmarks: &'a [BenchmarkSettings],
+) -> impl Iterator<Item = &'a Sampler> {
+    let written = benchmarks.iter().filter_map(|benchmark| benchmark.writing());
+    exact_match.iter().map(|exact| &exact.sampler).chain(written.map(|writing| &writing.sampler))
 }

@@ -3,7 +3,7 @@
 //! A training of the same stage counts if this file made it, or a file that is not there any more: two files may share a store and
 //! the names of their stages. What `--set` changes is a trial, which takes nothing from the training beside it.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::error::Result;
 use crate::pipeline::Pipeline;
@@ -12,11 +12,11 @@ use crate::pipeline::fingerprint::{Fingerprint, IngredientKind, Ledger};
 use crate::plan::planned::{Plan, PlanState, PlannedStage};
 use crate::plan::reasons::explain_changes_with_places;
 use crate::plan::setting_causes::SettingComparison;
-use crate::plan::unused::{LARGE_LOSS, UnusedWork};
+use crate::plan::unused::{UnusedWork, describe_large_loss};
 use crate::store::journal::PastRun;
 use crate::store::listing::StoredFolder;
 use crate::store::metrics::{list_update_seconds, read_metrics};
-use crate::store::{Store, StoreListing};
+use crate::store::{Manifest, Store, StoreListing};
 use crate::text::file_head::is_present;
 
 impl Plan {
@@ -31,7 +31,6 @@ impl Plan {
         store: &Store,
         listing: &StoreListing,
     ) -> Result<()> {
-        self.leave_running_trainings(store)?;
         let search = Search { pipeline, store, listing, plan: self, runs: store.readable_runs()? };
         let found: Vec<_> = self.stages.iter().map(|planned| search.find(planned)).collect::<Result<_>>()?;
         for (planned, found) in self.stages.iter_mut().zip(found) {
@@ -46,21 +45,6 @@ impl Plan {
         Ok(())
     }
 
-    /// A training that somebody is at work on is left alone by one with more changes than its `steps`: that is another training beside it, and
-    /// need not wait for it.
-    fn leave_running_trainings(&mut self, store: &Store) -> Result<()> {
-        for planned in &mut self.stages {
-            let Some(extension) = planned.extension.as_ref().filter(|found| !found.only_steps) else {
-                continue;
-            };
-            if store.find_maker(&extension.fingerprint)?.is_some() {
-                planned.reasons.pop();
-                (planned.state, planned.extension) = (PlanState::Run, None);
-            }
-        }
-        Ok(())
-    }
-
     /// The stages that would run and leave work of an earlier training unused.
     pub(crate) fn unused(&self) -> impl Iterator<Item = (&PlannedStage, &UnusedWork)> {
         let runs =
@@ -68,12 +52,11 @@ impl Plan {
         self.wanted().filter(runs).filter_map(|planned| Some((planned, planned.unused.as_ref()?)))
     }
 
-    /// Seconds of work that a run must not leave unused without being asked; `None` if it may.
+    /// The work that a run must not leave unused without being asked, in words; `None` if it may.
     #[must_use]
-    pub(crate) fn large_loss(&self) -> Option<f64> {
-        let mistakable = self.unused().filter(|(_, work)| work.mistakable);
-        let seconds: f64 = mistakable.map(|(_, work)| work.seconds).sum();
-        (seconds > LARGE_LOSS).then_some(seconds)
+    pub(crate) fn describe_large_loss(&self) -> Option<String> {
+        let mistakable = self.unused().map(|(_, work)| work).filter(|work| work.mistakable);
+        describe_large_loss(&mistakable.collect::<Vec<_>>())
     }
 }
 
@@ -96,11 +79,10 @@ struct Found {
 struct Earlier<'a> {
     fingerprint: &'a Fingerprint,
     ledger: &'a Ledger,
-    /// Name of its stage.
-    stage: &'a str,
-    created: &'a str,
+    /// `None`: only permanent checkpoints are left of it.
+    manifest: Option<&'a Manifest>,
     /// The folder that has its metrics, if any are left.
-    folder: PathBuf,
+    folder: &'a Path,
     finished: bool,
     /// Updates that it did, as far as its checkpoints and its artifact say.
     done: u64,
@@ -149,9 +131,7 @@ impl Search<'_> {
     }
 
     fn trainings(&self) -> impl Iterator<Item = Earlier<'_>> {
-        let finished = self.listing.artifacts.iter().map(|folder| (folder, true));
-        let all = finished.chain(self.listing.unfinished.iter().map(|folder| (folder, false)));
-        all.filter_map(|(folder, finished)| self.read_training(folder, finished))
+        self.listing.results().filter_map(|(folder, finished)| self.read_training(folder, finished))
     }
 
     fn read_training<'a>(&'a self, folder: &'a StoredFolder, finished: bool) -> Option<Earlier<'a>> {
@@ -159,16 +139,12 @@ impl Search<'_> {
         let value = |what: IngredientKind, name: &str| manifest.ledger.value(what, name);
         let steps = value(IngredientKind::Field, "steps")
             .filter(|_| value(IngredientKind::Kind, "") == Some("train"))?;
-        let steps = if finished { Some(steps.parse().ok()?) } else { None };
-        Some(Earlier {
-            fingerprint: &manifest.fingerprint,
-            ledger: &manifest.ledger,
-            stage: &manifest.stage.name,
-            created: &manifest.created,
-            folder: folder.path.clone(),
-            finished,
-            done: self.listing.count_updates(folder, &manifest.fingerprint, steps),
-        })
+        let Manifest { fingerprint, ledger, .. } = manifest;
+        let done = match finished {
+            true => steps.parse().ok()?,
+            false => self.listing.count_saved_updates(folder, fingerprint),
+        };
+        Some(Earlier { fingerprint, ledger, manifest: Some(manifest), folder: &folder.path, finished, done })
     }
 
     fn find_training(&self, fingerprint: &Fingerprint) -> Option<Earlier<'_>> {
@@ -182,9 +158,8 @@ impl Search<'_> {
             Some(Earlier {
                 fingerprint: own,
                 ledger,
-                stage: kept.stage.as_deref().unwrap_or_default(),
-                created: "",
-                folder: kept.path.clone(),
+                manifest: None,
+                folder: &kept.path,
                 finished: false,
                 done: kept.steps.last().copied().unwrap_or(0),
             })
@@ -197,13 +172,13 @@ impl Search<'_> {
             return None;
         }
         let own = |earlier: &Earlier<'_>| {
-            earlier.stage == planned.key.name
+            earlier.manifest.is_some_and(|manifest| manifest.stage.name == planned.key.name)
                 && *earlier.fingerprint != planned.key.fingerprint
                 && self.is_own(earlier.fingerprint)
         };
         let rank = |earlier: &Earlier<'_>| {
             let run = self.find_last_run(earlier.fingerprint).map_or(0, |run| run.number);
-            (run, earlier.created.to_owned())
+            (run, earlier.manifest.map(|manifest| manifest.created.clone()))
         };
         self.trainings().filter(own).max_by_key(rank)
     }
@@ -229,11 +204,11 @@ impl Search<'_> {
     /// The work of an earlier training after update `first`, if there is some and it is no trial's business.
     fn judge(&self, planned: &PlannedStage, earlier: &Earlier<'_>, first: u64) -> Result<Option<UnusedWork>> {
         let updates = earlier.done.saturating_sub(first);
-        let meant = self.find_meaning(planned, earlier)?;
+        let meant = self.find_meaning(planned, earlier);
         if updates == 0 || meant == Meant::Trial {
             return Ok(None);
         }
-        let metrics = read_metrics(self.store.vfs(), &earlier.folder)?.unwrap_or_default();
+        let metrics = read_metrics(self.store.vfs(), earlier.folder)?.unwrap_or_default();
         let changes = planned.key.ledger.changes_since(earlier.ledger);
         let settings = self.find_last_run(earlier.fingerprint).map(|run| run.settings.clone());
         Ok(Some(UnusedWork {
@@ -246,35 +221,35 @@ impl Search<'_> {
         }))
     }
 
-    fn find_meaning(&self, planned: &PlannedStage, earlier: &Earlier<'_>) -> Result<Meant> {
+    fn find_meaning(&self, planned: &PlannedStage, earlier: &Earlier<'_>) -> Meant {
         let fingerprint = earlier.fingerprint;
-        if self.store.find_maker(fingerprint)?.is_some() {
-            return Ok(Meant::Trial);
+        if self.listing.is_in_work(fingerprint) {
+            return Meant::Trial;
         }
         if !self.is_own(fingerprint) {
-            return Ok(Meant::Other);
+            return Meant::Other;
         }
         let run = self.find_last_run(fingerprint);
         // Records that are gone or damaged explain nothing.
         let record = run.and_then(|run| self.store.run_record(run.number).ok().flatten());
-        let Some(record) = record else { return Ok(Meant::Unclear) };
+        let Some(record) = record else { return Meant::Unclear };
         let comparison = SettingComparison { pipeline: self.pipeline, plan: self.plan, record: &record };
         let asked_for = comparison.is_by_settings(planned, false);
         let trials = asked_for || comparison.is_by_settings(planned, true);
-        Ok(match earlier.finished {
+        match earlier.finished {
             true if asked_for || trials && !self.pipeline.settings.is_empty() => Meant::Trial,
             true if trials => Meant::Other,
             // One trial after the other. But a training that `--set` was to make longer is no trial.
             false if asked_for && !record.settings.is_empty() => Meant::Other,
             _ => Meant::Unclear,
-        })
+        }
     }
 }
 
-/// Seconds of the updates from `first` on.
-fn sum_seconds(lines: &[String], first: u64) -> f64 {
+/// Seconds of the updates from `first` on; `None` if no line tells of one of them.
+fn sum_seconds(lines: &[String], first: u64) -> Option<f64> {
     let own = list_update_seconds(lines).into_iter().filter(|(step, _)| *step >= first);
-    own.map(|(_, seconds)| seconds).sum()
+    own.map(|(_, seconds)| seconds).reduce(|sum, seconds| sum + seconds)
 }
 
 #[cfg(test)]
@@ -289,7 +264,7 @@ mod tests {
         lines.push(r#"{"step":9,"held_out_loss":{"text":1}}"#.into());
         assert_eq!(
             (sum_seconds(&lines, 0), sum_seconds(&lines, 7), sum_seconds(&lines, 10)),
-            (20.0, 6.0, 0.0)
+            (Some(20.0), Some(6.0), None)
         );
     }
 }

@@ -9,7 +9,8 @@ use crate::pipeline::config::{StageConfig, TrainConfig};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
 use crate::pipeline::stage::Stage;
 use crate::plan::schedule::{Differing, STEPS, TrainingSchedule, is_of_schedule};
-use crate::store::{StageKey, StoreListing};
+use crate::store::listing::StoredFolder;
+use crate::store::{Manifest, PermanentCheckpoints, StageKey, StoreListing};
 
 /// What the store has of the same training with another schedule, such as other `steps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,52 +79,68 @@ impl Extension {
 }
 
 /// The training that leads farthest; of equal ones that with the most work. `None` if the store has none. One that differs in more than `steps`
-/// counts only if there is something to go on from: else it is another training.
+/// counts only if there is something to go on from, and nobody is at work on it: else it is another training.
 #[must_use]
 pub(super) fn find_extension(stage: &Stage, key: &StageKey, listing: &StoreListing) -> Option<Extension> {
     let StageConfig::Train(config) = &stage.config else { return None };
     let ours = TrainingSchedule::read(&key.ledger)?;
-    let mut found: Vec<Extension> = Vec::new();
-    for folder in listing.artifacts.iter().chain(&listing.unfinished) {
-        let Ok(manifest) = &folder.manifest else { continue };
-        let Some((theirs, only_steps)) = compare_ledgers(&key.ledger, &manifest.ledger) else { continue };
-        let finished = listing.artifacts.iter().any(|artifact| artifact.path == folder.path);
-        let work = folder.step.map(|step| (folder.path.join("checkpoints").join(format!("{step:08}")), step));
-        let done = listing.count_updates(folder, &manifest.fingerprint, finished.then_some(theirs.steps));
-        let kept = work.into_iter().chain(list_permanent(listing, &manifest.fingerprint));
-        let shared = ours.count_shared(&theirs, done);
-        found.push(Extension {
-            from: find_latest(config, shared.0, kept),
-            fingerprint: manifest.fingerprint.clone(),
-            metrics: Some(folder.path.clone()),
-            steps: theirs.steps,
-            only_steps,
-            shared,
-            done,
-        });
-    }
-    // A training of which only permanent checkpoints are left.
-    for kept in &listing.permanent {
-        let Some((fingerprint, ledger)) = &kept.key else { continue };
-        let Some((theirs, only_steps)) = compare_ledgers(&key.ledger, ledger) else { continue };
-        let done = kept.steps.last().copied().unwrap_or(0);
-        let shared = ours.count_shared(&theirs, done);
-        found.push(Extension {
-            from: find_latest(config, shared.0, list_permanent(listing, fingerprint)),
-            fingerprint: fingerprint.clone(),
-            metrics: None,
-            steps: theirs.steps,
-            only_steps,
-            shared,
-            done,
-        });
-    }
     let rank = |extension: &Extension| {
         (extension.from.as_ref().map_or(0, |(_, step)| *step), extension.metrics.is_some(), extension.done)
     };
-    let counts =
-        |extension: &Extension| extension.done > 0 && (extension.only_steps || extension.from.is_some());
-    found.into_iter().filter(counts).max_by_key(rank)
+    let counts = |extension: &Extension| {
+        let continued = extension.from.is_some() && !listing.is_in_work(&extension.fingerprint);
+        extension.done > 0 && (extension.only_steps || continued)
+    };
+    let found = list_candidates(listing).filter_map(|other| {
+        let (theirs, only_steps) = compare_ledgers(&key.ledger, other.ledger)?;
+        let done = if other.finished { theirs.steps } else { other.saved };
+        let shared = ours.count_shared(&theirs, done);
+        Some(Extension {
+            from: find_latest(config, shared.0, other.list_checkpoints(listing)),
+            fingerprint: other.fingerprint.clone(),
+            metrics: other.folder.map(|folder| folder.path.clone()),
+            steps: theirs.steps,
+            only_steps,
+            shared,
+            done,
+        })
+    });
+    found.filter(counts).max_by_key(rank)
+}
+
+/// A result in the store that another training may go on from.
+struct Candidate<'a> {
+    fingerprint: &'a Fingerprint,
+    ledger: &'a Ledger,
+    /// `None`: only permanent checkpoints are left of it.
+    folder: Option<&'a StoredFolder>,
+    finished: bool,
+    /// Updates done at its last checkpoint.
+    saved: u64,
+}
+
+fn list_candidates<'a>(listing: &'a StoreListing) -> impl Iterator<Item = Candidate<'a>> {
+    let stored = |(folder, finished): (&'a StoredFolder, bool)| {
+        let Manifest { fingerprint, ledger, .. } = folder.manifest.as_ref().ok()?;
+        let saved = listing.count_saved_updates(folder, fingerprint);
+        Some(Candidate { fingerprint, ledger, folder: Some(folder), finished, saved })
+    };
+    let kept = |kept: &'a PermanentCheckpoints| {
+        let (fingerprint, ledger) = kept.key.as_ref()?;
+        let saved = kept.steps.last().copied().unwrap_or(0);
+        Some(Candidate { fingerprint, ledger, folder: None, finished: false, saved })
+    };
+    listing.results().filter_map(stored).chain(listing.permanent.iter().filter_map(kept))
+}
+
+impl<'a> Candidate<'a> {
+    /// Its checkpoints, each with the updates done at it.
+    fn list_checkpoints(&self, listing: &'a StoreListing) -> impl Iterator<Item = (PathBuf, u64)> + 'a {
+        let newest = self.folder.and_then(|folder| Some((folder, folder.step?)));
+        let newest =
+            newest.map(|(folder, step)| (folder.path.join("checkpoints").join(format!("{step:08}")), step));
+        newest.into_iter().chain(list_permanent(listing, self.fingerprint))
+    }
 }
 
 /// The schedule of a training whose ledger differs from `ours` in nothing else, and whether it differs in `steps` alone.
@@ -139,7 +156,7 @@ fn list_permanent<'a>(
     listing: &'a StoreListing,
     fingerprint: &'a Fingerprint,
 ) -> impl Iterator<Item = (PathBuf, u64)> + 'a {
-    let own = move |found: &&crate::store::PermanentCheckpoints| {
+    let own = move |found: &&PermanentCheckpoints| {
         found.key.as_ref().is_some_and(|(other, _)| other == fingerprint)
     };
     let folders = listing.permanent.iter().filter(own);

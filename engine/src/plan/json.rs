@@ -19,7 +19,7 @@ pub fn render_plan_json(pipeline: &Pipeline, plan: &Plan) -> Value {
         "pipeline": pipeline.name,
         "seed": pipeline.seed,
         "work": plan.count_stages_to_run(),
-        "needs-yes": plan.large_loss().is_some(),
+        "needs-yes": plan.describe_large_loss().is_some(),
         "disk-bytes": plan.disk_bytes(),
         "likely-disk-bytes": plan.likely_bytes(),
         "pins": pipeline.pins.iter().map(render_pinned_json).collect::<Vec<_>>(),

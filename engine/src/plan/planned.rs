@@ -41,7 +41,7 @@ pub struct PlannedStage {
     pub held_bytes: u64,
     /// Whether it starts from a permanent checkpoint that is there already, so that it need not wait for its parent.
     pub branch_point_exists: bool,
-    /// What the store has of the same training with other `steps`, if it has nothing of this one.
+    /// What the store has of the same training with another schedule, such as other `steps`, if it has nothing of this one.
     pub extension: Option<Extension>,
     /// Work of an earlier training that a run would not use, if somebody looked for it.
     pub unused: Option<UnusedWork>,
@@ -224,7 +224,7 @@ fn plan_twin(twin: &PlannedStage, key: StageKey) -> PlannedStage {
     }
 }
 
-/// The state of a stage that may go on where the same training with other `steps` left off; tells of it in the reasons.
+/// The state of a stage that may go on where the same training with another schedule left off; tells of it in the reasons.
 fn extend_stage(
     stage: &Stage,
     extension: Option<&Extension>,

@@ -244,9 +244,8 @@ fn render_plan_end(plan: &Plan, next: Option<&str>) -> String {
         most if most == disk => String::new(),
         most => format!(", at most {most}"),
     };
-    let asks = plan.large_loss().map(|seconds| {
-        format!("`run` asks before it starts, because it does not use {} of work\n", format_duration(seconds))
-    });
+    let asks = plan.describe_large_loss();
+    let asks = asks.map(|work| format!("`run` asks before it starts, because it does not use {work}\n"));
     let asks = asks.unwrap_or_default();
     let next = next.map(|next| format!("next: {next}\n")).unwrap_or_default();
     let flops = if flops > 0.0 { format!("about {} FLOP, ", format_count(flops)) } else { String::new() };

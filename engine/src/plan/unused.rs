@@ -4,15 +4,15 @@ use crate::text::display::{count_noun, format_duration};
 use crate::text::shell::{format_settings, quote_always};
 
 /// Seconds of work that a run may leave unused without being asked: an hour.
-pub(crate) const LARGE_LOSS: f64 = 3600.0;
+const LARGE_LOSS: f64 = 3600.0;
 
 /// Updates of an earlier training of a stage that a run would not use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnusedWork {
     /// Updates.
     pub updates: u64,
-    /// Seconds that they took, as far as their metrics are left.
-    pub seconds: f64,
+    /// Seconds that they took, as far as their metrics are left; `None` if none are.
+    pub seconds: Option<f64>,
     /// Whether the earlier training is finished.
     pub finished: bool,
     /// What is different now, one sentence each, with its place.
@@ -36,11 +36,8 @@ impl UnusedWork {
     #[must_use]
     pub(crate) fn describe_loss(&self, stage: &str) -> String {
         let updates = count_noun(self.updates, "update");
-        // Without metrics nobody knows.
-        let time = match self.seconds > 0.0 {
-            true => format!(", which took {}", format_duration(self.seconds)),
-            false => String::new(),
-        };
+        let time = self.seconds.map(|seconds| format!(", which took {}", format_duration(seconds)));
+        let time = time.unwrap_or_default();
         format!("`{stage}`: {updates} of work are not used{time}{}", self.describe_settings())
     }
 
@@ -51,5 +48,35 @@ impl UnusedWork {
             Some([]) => "; that run had no `--set`".to_owned(),
             Some(settings) => format!("; that run had `{}`", format_settings(settings, quote_always)),
         }
+    }
+}
+
+/// The sum of some work in words, if it is so much that a run asks before it leaves that unused. So is what nobody knows the time of.
+#[must_use]
+pub(super) fn describe_large_loss(work: &[&UnusedWork]) -> Option<String> {
+    let updates = || work.iter().map(|work| work.updates).sum::<u64>();
+    match work.iter().map(|work| work.seconds).sum::<Option<f64>>() {
+        None => Some(format!("{} of work, whose time is not known", count_noun(updates(), "update"))),
+        Some(seconds) => (seconds > LARGE_LOSS).then(|| format!("{} of work", format_duration(seconds))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work(updates: u64, seconds: Option<f64>) -> UnusedWork {
+        UnusedWork { updates, seconds, finished: false, changes: vec![], settings: None, mistakable: true }
+    }
+
+    #[test]
+    fn what_nobody_knows_the_time_of_is_asked() {
+        let asked = |work: &[UnusedWork]| describe_large_loss(&work.iter().collect::<Vec<_>>());
+        assert_eq!(asked(&[]), None);
+        assert_eq!(asked(&[work(9, Some(1800.0)), work(9, Some(1800.0))]), None);
+        assert_eq!(asked(&[work(9, Some(1800.0)), work(9, Some(1801.0))]).as_deref(), Some("1h00m of work"));
+        let unknown = Some("29 updates of work, whose time is not known");
+        assert_eq!(asked(&[work(9, Some(1.0)), work(20, None)]).as_deref(), unknown);
+        assert_eq!(work(20, None).describe_loss("ar"), "`ar`: 20 updates of work are not used");
     }
 }

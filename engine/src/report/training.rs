@@ -122,50 +122,43 @@ fn chart_gradient(series: &MetricSeries) -> LineChart {
     }
 }
 
-fn chart_speed(series: &MetricSeries) -> LineChart {
+/// A chart of one line, from zero: of a metric times `scale`, in `unit`.
+fn chart_metric(
+    series: &MetricSeries,
+    (metric, scale, unit): (&str, f64, &str),
+    title: &str,
+    note: &str,
+) -> LineChart {
+    let points: Vec<SeriesPoint> =
+        series.get(metric).iter().map(|(step, value)| (*step, scale * value)).collect();
     LineChart {
-        title: "Tokens per second".into(),
-        note: "without padding, validation and checkpoints".into(),
-        lines: vec![line("tok/s", series.get("tokens_per_second"), LineForm::Solid)],
+        title: title.into(),
+        note: note.into(),
+        lines: vec![line(unit, &points, LineForm::Solid)],
         from_zero: true,
         ..LineChart::default()
     }
+}
+
+fn chart_speed(series: &MetricSeries) -> LineChart {
+    let note = "without padding, validation and checkpoints";
+    chart_metric(series, ("tokens_per_second", 1.0, "tok/s"), "Tokens per second", note)
 }
 
 /// No chart where nobody knows the peak of the device.
 fn chart_utilization(series: &MetricSeries) -> LineChart {
-    let share: Vec<SeriesPoint> =
-        series.get("mfu").iter().map(|(step, share)| (*step, 100.0 * share)).collect();
-    LineChart {
-        title: "Utilization (MFU)".into(),
-        note: "percent of the peak arithmetic of the device, without recomputed blocks".into(),
-        lines: vec![line("%", &share, LineForm::Solid)],
-        from_zero: true,
-        ..LineChart::default()
-    }
-}
-
-fn chart_memory(series: &MetricSeries) -> LineChart {
-    LineChart {
-        title: "Peak memory".into(),
-        note: "GiB that the process has held at most since it started, with everything else that it did"
-            .into(),
-        lines: vec![line("GiB", series.get("peak_memory_gib"), LineForm::Solid)],
-        from_zero: true,
-        ..LineChart::default()
-    }
+    let note = "percent of the peak arithmetic of one device of `machine gpu=`, without recomputed blocks";
+    chart_metric(series, ("mfu", 100.0, "%"), "Utilization (MFU)", note)
 }
 
 fn chart_data_wait(series: &MetricSeries) -> LineChart {
-    let wait: Vec<SeriesPoint> =
-        series.get("data_wait").iter().map(|(step, seconds)| (*step, seconds * 1e3)).collect();
-    LineChart {
-        title: "Data wait".into(),
-        note: "milliseconds of an update spent on rows and noise".into(),
-        lines: vec![line("ms", &wait, LineForm::Solid)],
-        from_zero: true,
-        ..LineChart::default()
-    }
+    let note = "milliseconds of an update spent on rows and noise";
+    chart_metric(series, ("data_wait", 1e3, "ms"), "Data wait", note)
+}
+
+fn chart_memory(series: &MetricSeries) -> LineChart {
+    let note = "GiB that the process has held at most since it started, with everything else that it did";
+    chart_metric(series, ("peak_memory_gib", 1.0, "GiB"), "Peak memory", note)
 }
 
 fn chart_probes(series: &MetricSeries) -> LineChart {

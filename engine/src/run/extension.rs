@@ -1,4 +1,4 @@
-//! Trainings that go on where one with other `steps` left off: the checkpoint that they take over.
+//! Trainings that go on where one with another schedule left off: the checkpoint that they take over.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::store::vfs::is_absent;
 use crate::store::{Slot, Store};
 use crate::text::escape::show_path;
 
-/// Makes the checkpoint that a stage goes on from its own, if the plan found one of a training with other `steps`.
+/// Makes the checkpoint that a stage goes on from its own, if the plan found one of a training with another schedule.
 pub(super) fn adopt_checkpoint(runner: &Runner<'_>, planned: &PlannedStage, slot: &Slot) -> Result<()> {
     let Some(extension) =
         planned.extension.as_ref().filter(|_| matches!(planned.state, PlanState::Resume { .. }))

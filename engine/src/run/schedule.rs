@@ -21,7 +21,7 @@ use crate::run::hooks::HookRunner;
 use crate::run::outcome::{RunOutcome, StageEnd, StageOutcome, is_stop};
 use crate::run::runner::{Runner, defect_failure, stage_error};
 use crate::run::space::explain_shortage;
-use crate::run::work::{VerifiedArtifacts, read_finished_summary, work_on_stage};
+use crate::run::work::{CheckedOnce, read_finished_summary, work_on_stage};
 use crate::store::summary::Summary;
 
 /// Stack of a thread that runs a stage, in bytes: as much as the main thread usually has. Rust's default is a quarter of it.
@@ -39,7 +39,7 @@ pub(super) struct Schedule<'a> {
     waiting: Vec<&'a PlannedStage>,
     /// Started, and when.
     running: Vec<(&'a PlannedStage, Instant)>,
-    verified: Arc<VerifiedArtifacts>,
+    checked: Arc<CheckedOnce>,
     hooks: HookRunner<'a>,
     ran: RunOutcome,
 }
@@ -47,8 +47,8 @@ pub(super) struct Schedule<'a> {
 impl<'a> Schedule<'a> {
     pub(super) fn new(runner: &'a Runner<'a>, number: u64) -> Self {
         let waiting = runner.plan.wanted().collect();
-        let (verified, hooks) = (Arc::default(), HookRunner::new(runner));
-        Self { runner, number, waiting, running: vec![], verified, hooks, ran: RunOutcome::default() }
+        let (checked, hooks) = (Arc::default(), HookRunner::new(runner));
+        Self { runner, number, waiting, running: vec![], checked, hooks, ran: RunOutcome::default() }
     }
 
     /// Runs every stage, or as many as the first failure allows; outcomes are in the plan's order.
@@ -136,11 +136,11 @@ impl<'a> Schedule<'a> {
         let event = json!({ "event": "begin", "stage": name, "fingerprint": fingerprint });
         self.runner.store.record_event(self.number, &event)?;
         self.running.push((planned, Instant::now()));
-        let (runner, send, verified, cores) =
-            (self.runner, send.clone(), self.verified.clone(), self.share_cores());
+        let (runner, send, checked, cores) =
+            (self.runner, send.clone(), self.checked.clone(), self.share_cores());
         let work = move || {
             let result =
-                catch_stage_panic(runner, planned, || work_on_stage(runner, planned, &verified, cores));
+                catch_stage_panic(runner, planned, || work_on_stage(runner, planned, &checked, cores));
             // Sending fails only if the scheduling thread panicked; then nobody needs the result.
             let _ = send.send((planned.id, result));
         };

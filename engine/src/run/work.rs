@@ -34,21 +34,21 @@ use crate::store::trusted::verify_for_reading;
 use crate::store::verify;
 use crate::store::{Facts, Slot, Store};
 
-/// Artifacts that this run has verified, and tokenizers by which it has counted.
+/// What a run checks only once: artifacts that it has verified, and tokenizers by which it has counted.
 #[derive(Debug, Default)]
-pub(super) struct VerifiedArtifacts {
-    known: Mutex<IndexSet<Fingerprint>>,
+pub(super) struct CheckedOnce {
+    verified: Mutex<IndexSet<Fingerprint>>,
     counted: CountedTokenizers,
 }
 
-impl VerifiedArtifacts {
+impl CheckedOnce {
     /// Verifies an artifact once per run. The lock is held meanwhile, so stages that need the same artifact wait for the result
     /// instead of reading it again.
     fn verify_once(&self, store: &Store, folder: &Path, fingerprint: &Fingerprint) -> Result<()> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains(fingerprint) {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if !verified.contains(fingerprint) {
             verify_for_reading(store, folder)?;
-            known.insert(fingerprint.clone());
+            verified.insert(fingerprint.clone());
         }
         Ok(())
     }
@@ -58,7 +58,7 @@ impl VerifiedArtifacts {
 pub(super) fn work_on_stage(
     runner: &Runner<'_>,
     planned: &PlannedStage,
-    verified: &VerifiedArtifacts,
+    checked: &CheckedOnce,
     cores: usize,
 ) -> Result<Summary> {
     let own = runner.stage(planned);
@@ -72,27 +72,27 @@ pub(super) fn work_on_stage(
         runner.events.note(&format!("{name}: another run has made it meanwhile"));
         return read_finished_summary(runner, planned);
     }
-    make_result(runner, planned, verified, cores)
+    make_result(runner, planned, checked, cores)
 }
 
 /// From the verification of the inputs of a stage to its published artifact.
 fn make_result(
     runner: &Runner<'_>,
     planned: &PlannedStage,
-    verified: &VerifiedArtifacts,
+    checked: &CheckedOnce,
     cores: usize,
 ) -> Result<Summary> {
     let own = runner.stage(planned);
-    let inputs = verify_inputs(runner, own, verified)?;
+    let inputs = verify_inputs(runner, own, checked)?;
     let resolved = resolve_sources(runner, own, &inputs)?;
     let stage = &*resolved;
-    let windowed = find_windowed(runner, stage, verified)?;
+    let windowed = find_windowed(runner, stage, checked)?;
     let _windows = lock_windows(runner, stage)?;
     let windows = windowed.iter().map(|(role, rows)| (role.clone(), rows.source())).collect();
     let windows: IndexMap<InputRole, WindowSource<'_>> = windows;
     refuse_contradictions(runner, stage, &inputs)?;
     if matches!(stage.config, StageConfig::Train(_)) {
-        verified.counted.refuse_long_prompts(runner)?;
+        checked.counted.refuse_long_prompts(runner)?;
     }
     if planned.state == PlanState::Again {
         discard_results(runner, planned)?;
@@ -226,7 +226,7 @@ fn discard_results(runner: &Runner<'_>, planned: &PlannedStage) -> Result<()> {
 fn verify_inputs(
     runner: &Runner<'_>,
     stage: &Stage,
-    verified: &VerifiedArtifacts,
+    checked: &CheckedOnce,
 ) -> Result<IndexMap<InputRole, PathBuf>> {
     let mut inputs = IndexMap::new();
     for input in &stage.inputs {
@@ -241,14 +241,14 @@ fn verify_inputs(
             continue;
         }
         let folder = runner.artifact(planned);
-        verified.verify_once(runner.store, &folder, &planned.key.fingerprint)?;
+        checked.verify_once(runner.store, &folder, &planned.key.fingerprint)?;
         inputs.insert(input.role.clone(), folder);
     }
     if stage.config == StageConfig::Report {
         // A page shows what is behind its inputs, too.
         for behind in find_needed(runner.pipeline, stage.id) {
             let planned = runner.plan.planned(behind);
-            verified.verify_once(runner.store, &runner.artifact(planned), &planned.key.fingerprint)?;
+            checked.verify_once(runner.store, &runner.artifact(planned), &planned.key.fingerprint)?;
         }
     }
     Ok(inputs)
@@ -280,11 +280,11 @@ impl WindowedRows<'_> {
 fn find_windowed<'a>(
     runner: &'a Runner<'_>,
     stage: &Stage,
-    verified: &VerifiedArtifacts,
+    checked: &CheckedOnce,
 ) -> Result<Vec<(InputRole, WindowedRows<'a>)>> {
     let mut windowed = Vec::new();
     for (role, rows) in find_windowed_rows(runner.pipeline, stage) {
-        let inputs = verify_inputs(runner, rows, verified)?;
+        let inputs = verify_inputs(runner, rows, checked)?;
         let stage = resolve_sources(runner, rows, &inputs)?;
         let disk = find_window_share(runner.pipeline, rows).expect("rows with a window have a part of it");
         windowed.push((role.clone(), WindowedRows { stage, inputs, disk }));

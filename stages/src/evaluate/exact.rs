@@ -44,11 +44,6 @@ pub(crate) struct ExactScores {
 }
 
 impl ExactScores {
-    /// The cache that the sampler had, in words, if it may have changed answers; otherwise nothing.
-    fn note_cache(&self) -> String {
-        self.cache.map(|cache| format!(", approximate cache `{cache}`")).unwrap_or_default()
-    }
-
     /// Share of exact matches, in [0, 1].
     #[must_use]
     pub(crate) fn share(&self) -> f64 {
@@ -90,8 +85,7 @@ pub(crate) fn score_exact_match(
     let questions = AskedQuestions::open(job, item, model)?;
     let work = (job.seed, count_threads(job));
     let found = complete_requests(model, &questions.requests(), &item.sampler, work.0, work.1)?;
-    let scores = questions.score((name, None, &item.dataset), model, found.completions, answers)?;
-    Ok(ExactScores { cache: find_approximate_cache(&item.sampler), ..scores })
+    questions.score((name, None, &item.dataset), model, found.completions, answers)
 }
 
 /// How fast questions were answered, in one batch after the other.
@@ -129,8 +123,12 @@ pub(crate) fn measure_exact_match(
     let twin = measure_twins(model, (&requests, &lengths), &item.sampler, job.seed)?;
     let speed = MeasuredSpeed { seconds: found.seconds, twin };
     let names = (name, Some(item.sampler.name.as_str()), item.dataset.as_str());
-    let scores = questions.score(names, model, found.completions, answers)?;
-    Ok((ExactScores { cache: find_approximate_cache(&item.sampler), ..scores }, speed))
+    Ok((questions.score(names, model, found.completions, answers)?, speed))
+}
+
+/// The cache that a sampler had, in words, if it may have changed answers; otherwise nothing.
+pub(crate) fn note_cache(cache: Option<&str>) -> String {
+    cache.map(|cache| format!(", approximate cache `{cache}`")).unwrap_or_default()
 }
 
 /// The word of a sampler's cache, if it is approximate.
@@ -143,6 +141,8 @@ struct AskedQuestions {
     chats: Vec<Chat>,
     questions: Vec<HeldOutQuestion>,
     tokenizer: Tokenizer,
+    /// The cache that may change answers.
+    cache: Option<&'static str>,
 }
 
 impl AskedQuestions {
@@ -151,7 +151,7 @@ impl AskedQuestions {
         let tokenizer = model.tokenizer()?.clone().with_special_names(names);
         let questions = chats.iter().map(|chat| build_question(chat, model, &tokenizer, canvas));
         let questions = questions.collect::<Result<_, _>>()?;
-        Ok(Self { chats, questions, tokenizer })
+        Ok(Self { chats, questions, tokenizer, cache: find_approximate_cache(&item.sampler) })
     }
 
     /// Those that leave room for an answer.
@@ -167,7 +167,8 @@ impl AskedQuestions {
         completions: Vec<Completion>,
         answers: &mut Vec<String>,
     ) -> Result<ExactScores, Failure> {
-        let (mut found, mut scores) = (completions.into_iter(), ExactScores::default());
+        let mut found = completions.into_iter();
+        let mut scores = ExactScores { cache: self.cache, ..ExactScores::default() };
         for (chat, question) in self.chats.iter().zip(&self.questions) {
             if question.asked().is_none() {
                 scores.add(&chat.group, false, false);
@@ -233,7 +234,7 @@ impl ExactScores {
         format!(
             "{name}: exact match on {dataset} {share:.1} % of {}{groups}, empty {empty:.1} %{speed}{long}{}",
             self.total,
-            self.note_cache()
+            note_cache(self.cache)
         )
     }
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use super::{CommandContext, ExecutionArguments, PipelineArguments};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::text::display::format_duration;
 use crate::text::escape::escape_line;
 
 /// Tells of work that the run would not use; more than an hour of it has to be confirmed.
@@ -21,11 +20,11 @@ pub(super) fn confirm_lost_work(
         let lines = lines.chain(work.changes.iter().map(|change| format!("  {change}")));
         lines.for_each(|line| context.output.message(&format!("note: {}\n", escape_line(&line))));
     }
-    let Some(seconds) = plan.large_loss() else { return Ok(()) };
+    let Some(work) = plan.describe_large_loss() else { return Ok(()) };
     if how.yes || ask_on_terminal(context)? {
         return Ok(());
     }
-    let message = format!("this run does not use {} of work", format_duration(seconds));
+    let message = format!("this run does not use {work}");
     let again = source.format_next_command("run", &how.format_confirmed_flags(), context);
     Err(Error::usage(
         message,

@@ -118,8 +118,8 @@ impl Counter {
 
     /// Why a request is refused. One that could be answered without its constraint is refused because of it.
     fn refuse(&self, request: &ServiceRequest, fault: PromptFault) -> Refusal {
-        let free = ServiceRequest { constraint: None, ..request.clone() };
-        let constrained = request.constraint.is_some() && self.read_prompt(&free).is_ok();
+        let free = || ServiceRequest { constraint: None, ..request.clone() };
+        let constrained = request.constraint.is_some() && self.read_prompt(&free()).is_ok();
         Refusal::Invalid { message: say(fault), field: constrained.then_some(CONSTRAINT) }
     }
 
@@ -134,17 +134,10 @@ impl Counter {
             None => tokens.to_string(),
         };
         let length = request.new_tokens.map(written).or_else(usual);
-        let letters = match &request.kind {
-            PromptKind::Chat(_) => "chat".to_owned(),
-            PromptKind::Text(text) => format!("text {}", text.is_empty()),
-            PromptKind::Infill { prefix, more, suffix } => {
-                let gaps: Vec<usize> = more.iter().map(|gap| gap.tokens).collect();
-                format!("infill {} {} {gaps:?}", prefix.is_empty(), suffix.is_empty())
-            }
-        };
-        // Not as people write it: two different samplers may read the same.
         let constraint = &request.constraint;
-        let key = (request.model, format!("{letters} {length:?} {sampler:?} {constraint:?}"));
+        // Not as people write it: two different samplers may read the same.
+        let key = format!("{} {length:?} {sampler:?} {constraint:?}", describe_kind(&request.kind));
+        let key = (request.model, key);
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Prompt { kind: request.kind.clone(), ..known.clone() });
         }
@@ -162,6 +155,18 @@ impl Counter {
         }
         known.insert(key, Prompt { kind: PromptKind::Text(String::new()), ..prompt.clone() });
         Ok(prompt)
+    }
+}
+
+/// What the language asks of the texts of a request.
+fn describe_kind(kind: &PromptKind) -> String {
+    match kind {
+        PromptKind::Chat(_) => "chat".to_owned(),
+        PromptKind::Text(text) => format!("text {}", text.is_empty()),
+        PromptKind::Infill { prefix, more, suffix } => {
+            let gaps: Vec<usize> = more.iter().map(|gap| gap.tokens).collect();
+            format!("infill {} {} {gaps:?}", prefix.is_empty(), suffix.is_empty())
+        }
     }
 }
 

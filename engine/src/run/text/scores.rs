@@ -111,17 +111,18 @@ impl CacheDisagreement {
         self.differing_texts as f64 / self.texts.max(1) as f64
     }
 
+    /// Both shares in words, with their counts: of tokens, and of texts.
+    #[must_use]
+    pub fn shares(&self) -> [String; 2] {
+        let of =
+            |share: f64, all: usize, noun| format!("{:.1} % of {}", 100.0 * share, count_noun(all, noun));
+        [of(self.token_share(), self.tokens, "token"), of(self.text_share(), self.texts, "text")]
+    }
+
     /// As a sentence, with its counts.
     #[must_use]
     pub fn describe(&self) -> String {
-        format!(
-            "the approximate cache `{}` changed {:.1} % of {} and {:.1} % of {}",
-            self.cache,
-            100.0 * self.token_share(),
-            count_noun(self.tokens, "token"),
-            100.0 * self.text_share(),
-            count_noun(self.texts, "text")
-        )
+        format!("the approximate cache `{}` changed {}", self.cache, self.shares().join(" and "))
     }
 }
 

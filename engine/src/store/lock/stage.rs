@@ -4,6 +4,8 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexSet;
+
 use super::LOCKS;
 use super::holders::{describe_process, read_holder};
 use crate::error::{Error, Result};
@@ -57,16 +59,33 @@ impl Store {
         if self.vfs().stat(&path).is_err_and(|error| is_absent(&error)) {
             return Ok(None);
         }
-        // The lock itself says whether somebody has it: a name may be left of a process that was killed.
-        let file = self.open_lock(&path)?;
-        match file.try_lock_shared() {
-            Ok(()) => {
-                let _ = file.unlock();
-                Ok(None)
+        let locked = is_locked(&self.open_lock(&path)?);
+        locked.then(|| self.name_maker(&path)).transpose()
+    }
+
+    /// The first digits of the fingerprints of the stages that somebody makes now. A store that may only be read says nothing of it.
+    ///
+    /// # Errors
+    /// If the locks cannot be listed or opened for another reason.
+    pub(in crate::store) fn list_stages_in_work(&self) -> Result<IndexSet<String>> {
+        let folder = self.root().join(LOCKS);
+        let entries = match self.vfs().list(&folder) {
+            Err(error) if is_absent(&error) => return Ok(IndexSet::new()),
+            other => other.map_err(Error::io("list", &folder))?,
+        };
+        let mut found = IndexSet::new();
+        for (name, _) in entries {
+            let Some(digits) = name.strip_prefix(STAGE) else { continue };
+            let path = folder.join(&name);
+            let file = match self.vfs().open_lock_file(&path) {
+                Err(error) if is_unwritable(&error) => return Ok(IndexSet::new()),
+                other => other.map_err(Error::io("open", &path))?,
+            };
+            if is_locked(&file) {
+                found.insert(digits.to_owned());
             }
-            Err(TryLockError::Error(_)) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(Some(self.name_maker(&path)?)),
         }
+        Ok(found)
     }
 
     /// Who has a lock, in words.
@@ -100,6 +119,19 @@ impl Store {
 /// Whether a file of the folder of locks is one of these.
 pub(super) fn is_stage_lock(name: &str) -> bool {
     name.starts_with(STAGE) || name.starts_with(WINDOW)
+}
+
+/// Whether another process has a lock. The lock itself says so: a name may be left of a process that was killed.
+fn is_locked(file: &File) -> bool {
+    let tried = file.try_lock_shared();
+    if tried.is_ok() {
+        let _ = file.unlock();
+    }
+    matches!(tried, Err(TryLockError::WouldBlock))
+}
+
+fn is_unwritable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 fn name_holder(file: &mut File) -> io::Result<()> {

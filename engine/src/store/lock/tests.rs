@@ -108,3 +108,17 @@ fn names_of_the_dead_go_with_the_next_who_is_alone() {
     drop(store.lock_shared().unwrap());
     assert!(!name.exists());
 }
+
+#[test]
+fn stages_in_work_are_those_whose_locks_are_held() {
+    let (_folder, store) = new_store();
+    let lock = store.lock_shared().unwrap();
+    assert!(store.list_stages_in_work().unwrap().is_empty());
+    let made = store.lock_stage(&lock, "rows", &fingerprint('a')).unwrap();
+    let _window = store.lock_window(&lock, "rows", &fingerprint('b')).unwrap();
+    drop(store.lock_stage(&lock, "other", &fingerprint('c')).unwrap());
+    let found = store.list_stages_in_work().unwrap();
+    assert_eq!(found.iter().collect::<Vec<_>>(), [fingerprint('a').short()]);
+    drop(made);
+    assert!(store.list_stages_in_work().unwrap().is_empty());
+}

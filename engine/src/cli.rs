@@ -52,6 +52,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::error::{Error, Result, is_panic_caught};
 use crate::hub::online::Hub;
 use crate::run::execute::Execute;
+use crate::run::last_words;
 use crate::service::Serve;
 use crate::store::{Store, StoreTrust};
 use crate::text::display::format_bytes;
@@ -184,13 +185,18 @@ impl CommandContext<'_> {
 
 /// Runs the program: parses the arguments, runs the command and returns the exit code.
 ///
-/// A panic anywhere becomes exit code 70 with a message, so that no input ends in a Rust backtrace.
+/// A panic anywhere becomes exit code 70 with a message, so that no input ends in a Rust backtrace; 8 if the system refused a thread.
 #[must_use]
 pub fn run_command_line(parts: BuildParts<'_>) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
-        if !is_panic_caught() {
-            output::write_stderr_line(&format!("bug: {panic}"));
+        if is_panic_caught() {
+            return;
         }
+        let text = panic.to_string();
+        if last_words::tells_of_refused_thread(&text) {
+            output::end_out_of_memory();
+        }
+        output::write_stderr_line(&format!("bug: {text}"));
     }));
     let json = failure::wants_json(std::env::args_os());
     let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parse_and_dispatch(json, parts)));

@@ -6,6 +6,7 @@ mod contradictions;
 pub mod execute;
 mod extension;
 mod hooks;
+pub mod last_words;
 mod made;
 mod makers;
 mod memory;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Color;
 use crate::error::{Error, Result};
+use crate::run::last_words;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::escape::{escape_json, escape_message, escape_text, show_path};
 use crate::text::render::{self, DrawingStyle};
@@ -211,6 +212,20 @@ pub(super) fn has_answered() -> bool {
 /// Writes a line to stderr where there is no [`Output`].
 pub(super) fn write_stderr_line(text: &str) {
     write_stderr(&format!("{}\n", escape_text(text)));
+}
+
+/// Tells that memory ran out, and ends the process.
+pub(super) fn end_out_of_memory() -> ! {
+    if !last_words::is_first_to_tell() {
+        // The thread that tells it ends this one, too.
+        loop {
+            std::thread::park();
+        }
+    }
+    let mut text = String::new();
+    last_words::write_out_of_memory(None, &mut text).expect("a string takes every text");
+    write_stderr(&escape_text(&text));
+    std::process::exit(i32::from(last_words::OUT_OF_MEMORY_EXIT))
 }
 
 /// Writes to stderr. A command must not fail because its stderr was closed, so errors are ignored.

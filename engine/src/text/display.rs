@@ -1,5 +1,7 @@
 //! Tables and numbers as people read them, so that every command prints them in the same way.
 
+use std::fmt;
+
 pub(crate) use crate::text::table::render_table;
 
 /// A number with three significant digits and a decimal unit: `819K`, `1.72G`.
@@ -37,14 +39,23 @@ pub fn count_noun(count: impl TryInto<u64>, noun: &str) -> String {
 /// A number of bytes with a binary unit: `300 MiB`.
 #[must_use]
 pub fn format_bytes(value: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let (mut scaled, mut unit) = (value as f64, 0);
-    while scaled >= 1023.5 && unit + 1 < UNITS.len() {
-        scaled /= 1024.0;
-        unit += 1;
+    ByteCount(value).to_string()
+}
+
+/// As [`format_bytes`], for a text that must not allocate.
+pub(crate) struct ByteCount(pub(crate) u64);
+
+impl fmt::Display for ByteCount {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+        let (mut scaled, mut unit) = (self.0 as f64, 0);
+        while scaled >= 1023.5 && unit + 1 < UNITS.len() {
+            scaled /= 1024.0;
+            unit += 1;
+        }
+        let digits = usize::from(unit > 0 && scaled < 9.95);
+        write!(text, "{scaled:.digits$} {}", UNITS[unit])
     }
-    let digits = usize::from(unit > 0 && scaled < 9.95);
-    format!("{scaled:.digits$} {}", UNITS[unit])
 }
 
 /// Updates, ascending, as a list that stays short: `10, 20, 30, ..., 400`. `None` if there are none.

@@ -5,6 +5,7 @@ mod attention;
 mod benchmarks;
 mod branch;
 mod capacity;
+mod card;
 mod checkpoint_folders;
 mod checkpoint_use;
 mod context;
@@ -101,6 +102,7 @@ fn lint_train_stage(
 ) {
     training::lint_training(lineages, stage, config, sink);
     optimizer::lint_optimizer(lineages, stage, config, sink);
+    card::lint_card(world, stage, config, sink);
     flow_objective::lint_flow_objective(stage, config, sink);
     strides::lint_strides(lineages, stage, config, sink);
     adapter::lint_adapter(lineages, stage, config, sink);

@@ -105,6 +105,7 @@ paths! {
         CHECKPOINT_EVERY "checkpoint.every"
         CHECKPOINT_KEEP "checkpoint.keep"
         CLEAN_WEIGHT "objective.clean-loss.weight"
+        COMPUTE "precision.compute"
         DATA_ROWS "data.rows"
         DIVERGED_GROWTH "guard.diverged.growth"
         DIVERGED_LIMIT "guard.diverged.limit"

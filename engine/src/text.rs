@@ -17,3 +17,4 @@ pub(crate) mod shell;
 pub mod suggest;
 pub(crate) mod table;
 pub mod unpack;
+pub(crate) mod wrap;

@@ -147,6 +147,15 @@ fn too_little_memory_is_named_as_such() {
 }
 
 #[test]
+fn too_little_stack_is_named_as_such() {
+    let project = Project::tiny();
+    for command in [&["check", "tiny.kdl"][..], &["--help"]] {
+        run_limited(&project, "-s 64", command).exits(2).says("error: this process may use 64 KiB of stack");
+        run_limited(&project, "-s 256", command).ok();
+    }
+}
+
+#[test]
 fn rows_that_do_not_fit_into_the_memory_of_the_process_are_refused_with_what_to_lower() {
     let project = Project::tiny();
     project.edit("tiny.kdl", "batch rows=4 per-device=2", "batch rows=8192 per-device=8192");
@@ -293,6 +302,14 @@ fn the_store_is_the_nearest_from_the_file_upwards() {
     // What a store one folder away has is told.
     fs::create_dir(project.path().join("inner/.fmflow")).unwrap();
     run("inner", &["plan", "p.kdl"]).ok().says("note: 1 stage that would run is finished in the store");
+    // Also from above it, and from beside it.
+    fs::rename(project.path().join(".fmflow"), project.path().join("elsewhere/.fmflow")).unwrap();
+    project.write("new/p.kdl", text);
+    for folder in ["", "new"] {
+        let told = run(folder, &["plan", "p.kdl", "--store", "empty"]).ok();
+        told.says("note: 1 stage that would run is finished in the store").says("elsewhere/.fmflow");
+    }
+    fs::rename(project.path().join("elsewhere/.fmflow"), project.path().join(".fmflow")).unwrap();
     // So is one in the current folder that is not on the way.
     fs::create_dir(project.path().join("elsewhere/.fmflow")).unwrap();
     run("elsewhere", &["plan", "../inner/p.kdl"]).ok().says("the current folder's store is not used");

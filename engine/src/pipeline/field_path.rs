@@ -127,6 +127,7 @@ paths! {
         NTH_PROBE_CHAT "probe.chat.#"
         NTH_PROBE_CHAT_LENGTH "probe.chat.#.new-tokens"
         NTH_PROBE_CHAT_SAMPLER "probe.chat.#.sampler"
+        NTH_PROBE_EXACT_MATCH_DATASET "probe.exact-match.#.dataset"
         NTH_PROBE_EXACT_MATCH_SAMPLER "probe.exact-match.#.sampler"
         NTH_PROBE_INFILL_LENGTH "probe.infill.#.length"
         NTH_PROBE_INFILL_PREFIX "probe.infill.#.prefix"

@@ -73,6 +73,15 @@ pub fn list_kept_updates(updates: &[u64]) -> Option<String> {
     }
 }
 
+/// A time as a store writes it, `2026-11-28T21:25:29.556023Z`, to the second: people compare it with a clock. What is no such time stays.
+#[must_use]
+pub(crate) fn format_time(time: &str) -> String {
+    match time.split_once('.').filter(|(seconds, _)| seconds.len() == 19) {
+        Some((seconds, _)) => format!("{} UTC", seconds.replace('T', " ")),
+        None => time.to_owned(),
+    }
+}
+
 /// A duration in seconds as its two largest units: `3.2s`, `2m05s`, `4h10m`, `12d03h`.
 #[must_use]
 pub(crate) fn format_duration(seconds: f64) -> String {
@@ -107,6 +116,12 @@ mod tests {
             list_kept_updates(&many).unwrap(),
             "10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, ..., 400"
         );
+    }
+
+    #[test]
+    fn times_are_those_of_a_clock() {
+        assert_eq!(format_time("2026-11-28T21:25:29.556023Z"), "2026-11-28 21:25:29 UTC");
+        assert_eq!(format_time("long ago. Or so"), "long ago. Or so");
     }
 
     #[test]

@@ -21,15 +21,12 @@ use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::store_place::{tell_finished_elsewhere, tell_store};
 use super::{CommandContext, plan, signals};
 use crate::cli::terminal::Terminal;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, WRITABLE};
 use crate::plan::{Plan, Selection};
 use crate::run::{RunOptions, Runner, refuse_changes, refuse_unsupported, run_missing_stages};
 use crate::store::{Store, StoreLock};
 use crate::text::escape::show_path;
 use crate::text::read::display_path;
-
-/// Help for a store that cannot be written.
-const WRITABLE: &str = "make the store writable, or name another folder with `--store`";
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -215,7 +212,9 @@ fn execute_pipeline(
         interrupt: &interrupt,
         gate: Some(gate),
         options: &options,
-    })?;
+    });
+    let in_store = |error: &Error| matches!(error, Error::Io { path, .. } if path.starts_with(store.root()));
+    let ran = ran.map_err(|error| if in_store(&error) { unwritable_store(error) } else { error })?;
     report_run(&ran, &list_next_commands(&ran, source, how, work, context), None, how.json, context)?;
     end_run(ran, context)
 }

@@ -214,9 +214,10 @@ fn execute_pipeline(
         options: &options,
     });
     let in_store = |error: &Error| matches!(error, Error::Io { path, .. } if path.starts_with(store.root()));
-    let ran = ran.map_err(|error| if in_store(&error) { unwritable_store(error) } else { error })?;
+    let explain = |error| if in_store(&error) { unwritable_store(error) } else { error };
+    let ran = ran.map_err(explain)?;
     report_run(&ran, &list_next_commands(&ran, source, how, work, context), None, how.json, context)?;
-    end_run(ran, context)
+    end_run(ran, context).map_err(explain)
 }
 
 /// The flag that a signal sets.

@@ -5,7 +5,7 @@ pub mod diagnostic;
 pub mod display;
 pub mod environment;
 pub mod escape;
-pub(crate) mod file_head;
+pub mod file_head;
 pub(crate) mod glob;
 pub(crate) mod limits;
 pub mod machine;

@@ -6,6 +6,7 @@ mod benchmarks;
 mod branch;
 mod capacity;
 mod card;
+mod chat_templates;
 mod checkpoint_folders;
 mod checkpoint_use;
 mod context;
@@ -67,7 +68,10 @@ pub(crate) fn lint_pipeline(
     conversations::lint_conversations(&folders, lineages, sink);
     for stage in stages {
         match &stage.config {
-            StageConfig::Train(config) => lint_train_stage(world, lineages, (stage, config), sink),
+            StageConfig::Train(config) => {
+                lint_train_stage(world, lineages, (stage, config), sink);
+                chat_templates::lint_chat_templates(&folders, lineages, stage, sink);
+            }
             StageConfig::Convert(config) => {
                 checkpoint_use::lint_conversion(lineages, stage, config, sink);
                 vocabulary::lint_mask_token(lineages, &folders, stage, config, sink);

@@ -1,5 +1,6 @@
 //! How often the code behind each kind of stage has changed its results.
 
+use crate::pipeline::config::sample::ExactMatch;
 use crate::pipeline::config::{EvaluateConfig, Prompt, StageConfig};
 
 /// Revision of the code behind a kind of stage. Raise it when the same inputs give different bytes.
@@ -37,9 +38,11 @@ use crate::pipeline::config::{EvaluateConfig, Prompt, StageConfig};
 /// - 3 of `export`: the README of a checkpoint trained with strides says how it drafts, and that it is an autoregressive model.
 /// - 7 of `train` with an adapter: its result shares the weights of its base, and the change is added to them in a fixed order of sums.
 /// - 6 of `generate` with a constraint on a gap at the end of a text: the end of the text does not show in it, where it is no special token.
+/// - 2 of `frontier` and 15 of `evaluate` with an approximate cache: both say how often it changed an answer.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
+        StageConfig::Frontier(config) if has_approximate_cache(&config.points) => 2,
         StageConfig::Command(_)
         | StageConfig::Average(_)
         | StageConfig::Frontier(_)
@@ -51,9 +54,15 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Generate(_) => 5,
         StageConfig::Train(config) if config.adapter.is_some() => 7,
         StageConfig::Rows(_) | StageConfig::Train(_) => 6,
+        StageConfig::Evaluate(config) if has_approximate_cache(&config.exact_match) => 15,
         StageConfig::Evaluate(config) if runs_programs(config) => 14,
         StageConfig::Evaluate(_) => 13,
     }
+}
+
+/// Whether an exact match says what an approximate cache changed.
+fn has_approximate_cache(matches: &[ExactMatch]) -> bool {
+    matches.iter().any(|exact| exact.sampler.cache.is_approximate())
 }
 
 fn runs_programs(config: &EvaluateConfig) -> bool {

@@ -1,7 +1,7 @@
 //! How often the code behind each kind of stage has changed its results.
 
 use crate::pipeline::config::sample::ExactMatch;
-use crate::pipeline::config::{EvaluateConfig, Prompt, StageConfig};
+use crate::pipeline::config::{EvaluateConfig, ExportFormat, Prompt, StageConfig};
 
 /// Revision of the code behind a kind of stage. Raise it when the same inputs give different bytes.
 ///
@@ -39,6 +39,7 @@ use crate::pipeline::config::{EvaluateConfig, Prompt, StageConfig};
 /// - 7 of `train` with an adapter: its result shares the weights of its base, and the change is added to them in a fixed order of sums.
 /// - 6 of `generate` with a constraint on a gap at the end of a text: the end of the text does not show in it, where it is no special token.
 /// - 2 of `frontier` and 15 of `evaluate` with an approximate cache: both say how often it changed an answer.
+/// - 4 of `export` with `format="sdar"`: its ends are all at which the expected answers stop.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
@@ -48,6 +49,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         | StageConfig::Frontier(_)
         | StageConfig::Report => 1,
         StageConfig::Tokenizer(_) | StageConfig::Fetch(_) | StageConfig::RandomInit(_) => 2,
+        StageConfig::Export(config) if config.format == ExportFormat::Sdar => 4,
         StageConfig::Export(_) => 3,
         StageConfig::Convert(_) => 4,
         StageConfig::Generate(config) if config.prompts.iter().any(Prompt::ends_in_constrained_gap) => 6,

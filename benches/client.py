@@ -58,7 +58,7 @@ class Server:
             ended = self.process.poll() is not None
             # From the beginning, without moving the place where the server writes.
             text = os.pread(self.said.fileno(), 1 << 20, 0).decode()
-            if found := re.search(r"^listening at (\S+)\n", text, re.MULTILINE):
+            if found := re.search(r"^listening at (\S+) .*\n", text, re.MULTILINE):
                 return found[1]
             if ended:
                 raise SystemExit(f"the server did not start: {text}")

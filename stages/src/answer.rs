@@ -17,7 +17,7 @@ mod twin;
 pub(crate) use answering::{Asker, SAMPLE_STRIDE, answer_prompt, measure_prompt_twin, warm_up};
 pub(crate) use choose::choose_length;
 pub(crate) use count::count_prompt_tokens;
-pub(crate) use disagreement::measure_disagreement;
+pub(crate) use disagreement::{compare_completions, measure_disagreement};
 pub(crate) use open_text::open_text_model;
 pub(crate) use request::display_prompt;
 pub(crate) use twin::measure_twins;

@@ -6,6 +6,7 @@ use fmflow_engine::pipeline::config::sample::ExactMatch;
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::report::frontier::{FrontierPoint, draw_frontier};
 use fmflow_engine::run::execute::{Job, Progress};
+use fmflow_engine::run::text::CacheDisagreement;
 use fmflow_engine::store::Summary;
 use fmflow_engine::text::display::count_noun;
 use indexmap::IndexMap;
@@ -26,6 +27,9 @@ struct MeasuredSampler {
     /// The sampler's cache, if it is approximate: answers without it may be others.
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
+    /// What it changed, of the first answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_disagreement: Option<CacheDisagreement>,
     /// Held-out questions.
     questions: usize,
     /// Answers equal to the reference.
@@ -89,6 +93,7 @@ impl MeasuredSampler {
             sampler: point.sampler.name.clone(),
             dataset: point.dataset.clone(),
             cache: scores.cache,
+            cache_disagreement: scores.cache_disagreement.clone(),
             questions: scores.total,
             exact: scores.passed,
             tokens: scores.tokens,
@@ -130,7 +135,7 @@ impl MeasuredSampler {
             self.tokens_per_second,
             self.autoregressive_tokens_per_second,
             self.ratio(),
-            note_cache(self.cache)
+            note_cache(self.cache, self.cache_disagreement.as_ref())
         )
     }
 }
@@ -145,8 +150,13 @@ fn summarize(samplers: &[MeasuredSampler]) -> Summary {
         named + &find_best(samplers)
     };
     let metric = |one: &MeasuredSampler| {
-        [("exact", one.right()), ("tokens_per_pass", one.tokens_per_pass), ("ratio", one.ratio())]
-            .map(|(what, value)| (format!("frontier/{}/{}/{what}", one.dataset, one.sampler), value))
+        let (dataset, sampler) = (&one.dataset, &one.sampler);
+        let all = [("exact", one.right()), ("tokens_per_pass", one.tokens_per_pass), ("ratio", one.ratio())];
+        let changed = one.cache_disagreement.as_ref().map(|found| {
+            [("changed_by_cache/tokens", found.token_share()), ("changed_by_cache/texts", found.text_share())]
+        });
+        let all = all.into_iter().chain(changed.into_iter().flatten());
+        all.map(|(what, value)| (format!("frontier/{dataset}/{sampler}/{what}"), value)).collect::<Vec<_>>()
     };
     Summary {
         headline: datasets.iter().map(best).collect::<Vec<_>>().join("; "),
@@ -174,6 +184,7 @@ mod tests {
             sampler: "parallel".into(),
             dataset: dataset.into(),
             cache: None,
+            cache_disagreement: None,
             questions: 4,
             exact,
             tokens: 8,

@@ -41,6 +41,9 @@ pub(crate) fn answer_probe(
         let scores = evaluate::score_exact_match(job, item, NAME, model, &mut Vec::new())?;
         lines.push(scores.line(NAME, &item.dataset));
         record.insert(format!("exact_match/{}", item.dataset), scores.share().into());
+        if let Some(changed) = &scores.cache_disagreement {
+            record.insert(format!("cache_disagreement/{}", item.dataset), json!(changed));
+        }
     }
     for item in &probe.benchmarks {
         check_interrupt(job)?;
@@ -109,7 +112,13 @@ fn answer_prompt(
 ) -> Result<Value, Failure> {
     let asker = Asker { seed: job.seed, samples: 1, threads: 1, listener: None };
     let mut answers = answer::answer_prompt(model, prompt, asker)?;
+    let changed = answer::measure_disagreement(model, prompt, &answers, job.seed)?;
     let (shown, text) = (display_prompt(&prompt.kind), answers.answers.remove(0).text);
-    lines.push(format!("{shown:?} -> {text:?}"));
-    Ok(json!({ "prompt": shown, "text": text, "sampler": prompt.sampler.name }))
+    let told = changed.as_ref().map(|found| format!(" ({})", found.describe())).unwrap_or_default();
+    lines.push(format!("{shown:?} -> {text:?}{told}"));
+    let mut sample = json!({ "prompt": shown, "text": text, "sampler": prompt.sampler.name });
+    if let Some(changed) = changed {
+        sample["cache_disagreement"] = json!(changed);
+    }
+    Ok(sample)
 }

@@ -193,11 +193,24 @@ fn scores_name_the_cache_that_they_were_reached_with() {
     let report = fs::read(RAN.artifact("scored").join("report.json")).unwrap();
     let report: Value = serde_json::from_slice(&report).unwrap();
     assert_eq!(report["sft"]["exact_match"]["tasks"]["cache"], "prefix", "{report:#}");
-    RAN.fmflow(&["show", "tiny.kdl", "scored"]).ok().says("approximate cache `prefix`");
+    let scored = &report["sft"]["exact_match"]["tasks"]["cache_disagreement"];
+    assert_eq!(
+        (&scored["cache"], &scored["texts"]),
+        (&json!("prefix"), &report["sft"]["exact_match"]["tasks"]["total"])
+    );
+    RAN.fmflow(&["show", "tiny.kdl", "scored"]).ok().says("the approximate cache `prefix` changed ");
     let frontier = fs::read(RAN.artifact("speed").join("frontier.json")).unwrap();
     let frontier: Value = serde_json::from_slice(&frontier).unwrap();
     assert_eq!(frontier["samplers"][0]["cache"], "dual", "{frontier:#}");
-    RAN.fmflow(&["show", "tiny.kdl", "speed"]).ok().says("approximate cache `dual`");
+    let measured = &frontier["samplers"][0];
+    assert_eq!(count(measured, "texts"), 4);
+    assert!(count(measured, "tokens") >= measured["tokens"].as_u64().unwrap());
+    let told = RAN.fmflow(&["show", "tiny.kdl", "speed", "--json"]).ok().stdout;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let share = &told["summary"]["metrics"]["frontier/tasks/around/changed_by_cache/tokens"];
+    let expected = count(measured, "differing_tokens") as f64 / count(measured, "tokens") as f64;
+    assert_eq!(share.as_f64().unwrap(), expected, "{told:#}");
+    RAN.fmflow(&["show", "tiny.kdl", "speed"]).ok().says("the approximate cache `dual` changed ");
 }
 
 #[test]

@@ -231,6 +231,18 @@ fn a_model_of_blocks_is_exported_for_servers_of_sdar_with_answers_to_compare() {
         (&expected["settings"]["block_length"], &expected["settings"]["denoising_steps"]),
         (&4.into(), &4.into())
     );
+    // Servers know the ends from these files alone.
+    let sorted = |ends: &Value| {
+        let mut ends = ends.as_array().unwrap().clone();
+        ends.sort_by_key(Value::as_u64);
+        ends.dedup();
+        ends
+    };
+    let stops = sorted(&expected["settings"]["stop_token_ids"]);
+    assert_eq!(stops.len(), 2, "{expected}");
+    for file in [&config, &json(&served.join("generation_config.json"))] {
+        assert_eq!(sorted(&file["eos_token_id"]), stops);
+    }
     let answers = expected["answers"].as_array().unwrap();
     assert_eq!(answers.len(), 4, "{expected}");
     for answer in answers {

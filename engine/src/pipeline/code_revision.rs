@@ -1,7 +1,8 @@
 //! How often the code behind each kind of stage has changed its results.
 
+use crate::pipeline::config::sample::ExactMatch;
 use crate::pipeline::config::{
-    DatasetFormat, EvaluateConfig, Prompt, RowsConfig, StageConfig, TokenizerConfig,
+    DatasetFormat, EvaluateConfig, ExportFormat, Prompt, RowsConfig, StageConfig, TokenizerConfig,
 };
 use crate::pipeline::shards::has_independent_records;
 use crate::pipeline::source_facts::plan_shards;
@@ -44,6 +45,8 @@ use crate::pipeline::stage::Stage;
 /// - 6 of `generate` with a constraint on a gap at the end of a text: the end of the text does not show in it, where it is no special token.
 /// - 3 of `tokenizer` with a dataset that leaves records out: its summary says how many.
 /// - 7 of `rows` with a file that is divided into parts, or one of a command, whose size nobody knows: a large file was one shard.
+/// - 2 of `frontier` and 15 of `evaluate` with an approximate cache: both say how often it changed an answer.
+/// - 4 of `export` with `format="sdar"`: its ends are all at which the expected answers stop.
 #[must_use]
 pub fn find_stage_revision(stage: &Stage) -> u32 {
     match &stage.config {
@@ -67,18 +70,21 @@ fn divides_files(stage: &Stage, config: &RowsConfig) -> bool {
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
+        StageConfig::Frontier(config) if has_approximate_cache(&config.points) => 2,
         StageConfig::Command(_)
         | StageConfig::Average(_)
         | StageConfig::Frontier(_)
         | StageConfig::Report => 1,
         StageConfig::Tokenizer(config) if leaves_records_out(config) => 3,
         StageConfig::Tokenizer(_) | StageConfig::Fetch(_) | StageConfig::RandomInit(_) => 2,
+        StageConfig::Export(config) if config.format == ExportFormat::Sdar => 4,
         StageConfig::Export(_) => 3,
         StageConfig::Convert(_) => 4,
         StageConfig::Generate(config) if config.prompts.iter().any(Prompt::ends_in_constrained_gap) => 6,
         StageConfig::Generate(_) => 5,
         StageConfig::Train(config) if config.adapter.is_some() => 7,
         StageConfig::Rows(_) | StageConfig::Train(_) => 6,
+        StageConfig::Evaluate(config) if has_approximate_cache(&config.exact_match) => 15,
         StageConfig::Evaluate(config) if runs_programs(config) => 14,
         StageConfig::Evaluate(_) => 13,
     }
@@ -90,6 +96,11 @@ fn leaves_records_out(config: &TokenizerConfig) -> bool {
         let names_contents = matches!(dataset.format, DatasetFormat::Contents(_));
         dataset.skipped.is_some() || dataset.drops_duplicates || !dataset.filters.is_empty() || names_contents
     })
+}
+
+/// Whether an exact match says what an approximate cache changed.
+fn has_approximate_cache(matches: &[ExactMatch]) -> bool {
+    matches.iter().any(|exact| exact.sampler.cache.is_approximate())
 }
 
 fn runs_programs(config: &EvaluateConfig) -> bool {

@@ -5,7 +5,7 @@ use fmflow_engine::pipeline::config::{Prompt, Sampler, SamplerCache};
 use fmflow_engine::run::text::{CacheDisagreement, DISAGREEMENT_TEXTS, TextAnswer, TextAnswers};
 
 use super::answering::{Asker, answer_prompt, read_answer};
-use crate::completion::{CompletionRequest, complete_from};
+use crate::completion::{Completion, CompletionRequest, complete_from};
 use crate::model::Model;
 
 /// Compares the first answers to a prompt with those of the same seed without a cache. `None` if the cache is not approximate.
@@ -47,6 +47,29 @@ pub(super) fn measure_disagreements(
     let uncached: Vec<TextAnswer> =
         pairs.map(|(prompt, completion)| read_answer(model, prompt, completion)).collect::<Result<_, _>>()?;
     Ok(Some(CacheDisagreement::compare(sampler.cache, answers, &uncached)))
+}
+
+/// The same for completions of `requests`, whose texts end at the model's ends.
+///
+/// # Errors
+/// As [`answer_prompt`].
+pub(crate) fn compare_completions(
+    model: &Model,
+    (requests, found): (&[CompletionRequest], &[Completion]),
+    sampler: &Sampler,
+    (seed, threads): (u64, usize),
+) -> Result<Option<CacheDisagreement>, Failure> {
+    if !sampler.cache.is_approximate() {
+        return Ok(None);
+    }
+    let requests = &requests[..requests.len().min(DISAGREEMENT_TEXTS)];
+    let uncached = complete_from(model, (0, requests), &without_cache(sampler), (seed, threads))?;
+    let (mut all, ends) = (CacheDisagreement::new(sampler.cache), model.ends());
+    for (one, other) in found.iter().zip(&uncached) {
+        let [own, others] = [one, other].map(|text| &text.tokens[..text.generated(&ends)]);
+        all.note((own, others), own.len().max(others.len()));
+    }
+    Ok(Some(all))
 }
 
 fn without_cache(sampler: &Sampler) -> Sampler {

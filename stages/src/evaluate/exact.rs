@@ -4,11 +4,12 @@ use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::Sampler;
 use fmflow_engine::pipeline::config::sample::ExactMatch;
 use fmflow_engine::run::execute::Job;
+use fmflow_engine::run::text::CacheDisagreement;
 use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::questions::{HeldOutQuestion, HeldOutQuestions, build_question, read_held_out_questions};
-use crate::answer::measure_twins;
+use crate::answer::{compare_completions, measure_twins};
 use crate::completion::{Completion, CompletionRequest, complete_requests};
 use crate::data::chat;
 use crate::data::corpus::{Chat, Message};
@@ -35,6 +36,9 @@ pub(crate) struct ExactScores {
     /// The sampler's cache, if it is approximate: answers without it may be others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<&'static str>,
+    /// What it changed, of the first answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_disagreement: Option<CacheDisagreement>,
     /// Tokens of the answers, up to and including the end of turn.
     pub tokens: usize,
     /// Forward passes that they took (NFE).
@@ -84,8 +88,11 @@ pub(crate) fn score_exact_match(
 ) -> Result<ExactScores, Failure> {
     let questions = AskedQuestions::open(job, item, model)?;
     let work = (job.seed, count_threads(job));
-    let found = complete_requests(model, &questions.requests(), &item.sampler, work.0, work.1)?;
-    questions.score((name, None, &item.dataset), model, found.completions, answers)
+    let requests = questions.requests();
+    let found = complete_requests(model, &requests, &item.sampler, work.0, work.1)?.completions;
+    let cache_disagreement = compare_completions(model, (&requests, &found), &item.sampler, work)?;
+    let scores = questions.score((name, None, &item.dataset), model, found, answers)?;
+    Ok(ExactScores { cache_disagreement, ..scores })
 }
 
 /// How fast questions were answered, in one batch after the other.
@@ -123,12 +130,19 @@ pub(crate) fn measure_exact_match(
     let twin = measure_twins(model, (&requests, &lengths), &item.sampler, job.seed)?;
     let speed = MeasuredSpeed { seconds: found.seconds, twin };
     let names = (name, Some(item.sampler.name.as_str()), item.dataset.as_str());
-    Ok((questions.score(names, model, found.completions, answers)?, speed))
+    let asked = (requests.as_slice(), found.completions.as_slice());
+    let cache_disagreement = compare_completions(model, asked, &item.sampler, (job.seed, 1))?;
+    let scores = questions.score(names, model, found.completions, answers)?;
+    Ok((ExactScores { cache_disagreement, ..scores }, speed))
 }
 
-/// The cache that a sampler had, in words, if it may have changed answers; otherwise nothing.
-pub(crate) fn note_cache(cache: Option<&str>) -> String {
-    cache.map(|cache| format!(", approximate cache `{cache}`")).unwrap_or_default()
+/// The cache that a sampler had, in words, if it may have changed answers, with what it changed, if that was measured; otherwise nothing.
+pub(crate) fn note_cache(cache: Option<&str>, disagreement: Option<&CacheDisagreement>) -> String {
+    match (cache, disagreement) {
+        (_, Some(found)) => format!(", {}", found.describe()),
+        (Some(cache), None) => format!(", approximate cache `{cache}`"),
+        (None, None) => String::new(),
+    }
 }
 
 /// The word of a sampler's cache, if it is approximate.
@@ -234,7 +248,7 @@ impl ExactScores {
         format!(
             "{name}: exact match on {dataset} {share:.1} % of {}{groups}, empty {empty:.1} %{speed}{long}{}",
             self.total,
-            note_cache(self.cache)
+            note_cache(self.cache, self.cache_disagreement.as_ref())
         )
     }
 }
@@ -272,5 +286,10 @@ mod tests {
         assert_eq!(scores.line("sft", "chat"), all);
         scores.cache = Some("prefix");
         assert_eq!(scores.line("sft", "chat"), format!("{all}, approximate cache `prefix`"));
+        let (cache, texts, differing_texts, tokens, differing_tokens) = ("prefix", 2, 1, 5, 1);
+        scores.cache_disagreement =
+            Some(CacheDisagreement { cache, texts, differing_texts, tokens, differing_tokens });
+        let told = "the approximate cache `prefix` changed 20.0 % of 5 tokens and 50.0 % of 2 texts";
+        assert_eq!(scores.line("sft", "chat"), format!("{all}, {told}"));
     }
 }

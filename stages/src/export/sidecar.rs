@@ -81,6 +81,10 @@ fn add_learned_end(export: &Export<'_>, mut ids: Vec<u32>) -> Vec<u32> {
     let learned = export.contract.trained_updates > 0 || ids.is_empty();
     let end = find_token_id(export, END_OF_TURN).filter(|end| learned && !ids.contains(end));
     ids.extend(end);
+    // SDAR's servers stop at these ids alone, and the answers beside the model stop at the end of a document, too.
+    let end =
+        find_token_id(export, END_OF_DOCUMENT).filter(|end| export.sdar.is_some() && !ids.contains(end));
+    ids.extend(end);
     ids
 }
 

@@ -80,15 +80,19 @@ impl CacheDisagreement {
     pub fn compare(cache: SamplerCache, found: &[TextAnswer], uncached: &[TextAnswer]) -> Self {
         let mut all = Self::new(cache);
         for (one, other) in found.iter().zip(uncached) {
-            let pairs = list_written(one).iter().zip(list_written(other));
-            let changed = pairs.filter(|(a, b)| a != b).count();
-            let changed = changed + list_written(one).len().abs_diff(list_written(other).len());
-            all.texts += 1;
-            all.differing_texts += usize::from(changed > 0);
-            all.tokens += one.tokens.max(other.tokens);
-            all.differing_tokens += changed;
+            all.note((list_written(one), list_written(other)), one.tokens.max(other.tokens));
         }
         all
+    }
+
+    /// Compares the tokens of a text that count with those without a cache. There are `tokens` in the longer one, besides those that were
+    /// given.
+    pub fn note(&mut self, (one, other): (&[u32], &[u32]), tokens: usize) {
+        let changed = one.iter().zip(other).filter(|(a, b)| a != b).count() + one.len().abs_diff(other.len());
+        self.texts += 1;
+        self.differing_texts += usize::from(changed > 0);
+        self.tokens += tokens;
+        self.differing_tokens += changed;
     }
 
     /// Adds what was compared elsewhere, with the same cache.

@@ -7,7 +7,10 @@ use std::fmt::{self, Write};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fmflow_engine::run::last_words::{OUT_OF_MEMORY_EXIT, is_first_to_tell, write_out_of_memory};
+use fmflow_engine::cli::awaits_json_answer;
+use fmflow_engine::run::last_words::{
+    OUT_OF_MEMORY_EXIT, OUT_OF_MEMORY_JSON, is_first_to_tell, write_out_of_memory,
+};
 use signal_hook::consts::SIGABRT;
 use signal_hook::low_level::{exit, register};
 
@@ -56,13 +59,17 @@ pub(crate) fn tell_when_it_runs_out() -> io::Result<()> {
     unsafe { register(SIGABRT, end_if_out_of_memory) }.map(|_| ())
 }
 
-/// Does nothing after any other abort, which then takes its course.
+/// An abort takes its course if no request was ever refused. After one that was refused and got over, it may tell too much: nothing else
+/// aborts this process on purpose.
 fn end_if_out_of_memory() {
     let bytes = REFUSED.load(Ordering::Relaxed);
     if bytes > 0 {
         if is_first_to_tell() {
             // Nobody is left who could be told that stderr is closed.
             let _ = write_out_of_memory(Some(bytes as u64), &mut Stderr);
+        }
+        if awaits_json_answer() {
+            let _ = rustix::io::write(rustix::stdio::stdout(), OUT_OF_MEMORY_JSON.as_bytes());
         }
         exit(i32::from(OUT_OF_MEMORY_EXIT));
     }

@@ -58,6 +58,7 @@ use crate::service::Serve;
 use crate::store::{Store, StoreTrust};
 use crate::text::table::fit_tables;
 use output::Output;
+pub use output::awaits_json_answer;
 pub use parts::BuildParts;
 
 /// Turns an autoregressive language model into a discrete flow matching model, from KDL files.
@@ -195,6 +196,7 @@ pub fn run_command_line(parts: BuildParts<'_>) -> ExitCode {
         output::write_stderr_line(&format!("bug: {text}"));
     }));
     let json = failure::wants_json(std::env::args_os());
+    output::expect_json(json);
     if let Some(error) = process_limits::refuse_small_stack() {
         output::write_stderr_line(&format!("error: {error}\nhelp: {}", error.help().unwrap_or_default()));
         failure::FailureAnswer::from_error(&error).print(json);

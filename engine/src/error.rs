@@ -28,7 +28,7 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (5, "a live run makes the same stage, or has the store alone"),
     (6, "out of space; resumable"),
     (7, "training diverged"),
-    (8, "input is invalid, or changed since the plan"),
+    (8, "input is invalid, changed since the plan, or too large for the memory"),
     (70, "a bug in fmflow"),
     (75, "stopped by a signal; resumable"),
 ];

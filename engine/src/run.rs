@@ -53,9 +53,12 @@ pub fn run_missing_stages(runner: &Runner<'_>) -> Result<RunOutcome> {
     let begun = runner.store.begin_run(&build_run_record(runner));
     let number = begun.map_err(|error| space::explain_shortage(runner, &work, error))?;
     let ran = schedule::Schedule::new(runner, number).run();
-    let code = ran.error.as_ref().map_or(0, Error::exit_code);
-    runner.store.record_event(number, &json!({ "event": "end", "code": code }))?;
+    record_end(runner, number, ran.error.as_ref().map_or(0, Error::exit_code))?;
     Ok(ran)
+}
+
+fn record_end(runner: &Runner<'_>, number: u64, code: u8) -> Result<()> {
+    runner.store.record_event(number, &json!({ "event": "end", "code": code }))
 }
 
 fn record_end_of_trial(runner: &Runner<'_>) -> Result<()> {
@@ -66,7 +69,7 @@ fn record_end_of_trial(runner: &Runner<'_>) -> Result<()> {
         return Ok(());
     }
     match store.begin_run(&build_run_record(runner)) {
-        Ok(number) => store.record_event(number, &json!({ "event": "end", "code": 0 })),
+        Ok(number) => record_end(runner, number, 0),
         Err(error) => {
             runner.events.note(&format!(
                 "the results of the last `--set` stay until this run can be recorded: {error}"

@@ -19,6 +19,20 @@ use crate::text::wrap::wrap_message;
 /// Whether this process has printed its one JSON answer.
 static ANSWERED: AtomicBool = AtomicBool::new(false);
 
+/// Whether its user wants one.
+static WANTED: AtomicBool = AtomicBool::new(false);
+
+/// Notes whether the answer has to be JSON.
+pub(super) fn expect_json(wanted: bool) {
+    WANTED.store(wanted, Ordering::Relaxed);
+}
+
+/// Whether a JSON answer has to be printed before the process ends.
+#[must_use]
+pub fn awaits_json_answer() -> bool {
+    WANTED.load(Ordering::Relaxed) && !has_answered()
+}
+
 /// Where commands print.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
@@ -231,6 +245,10 @@ pub(super) fn end_out_of_memory() -> ! {
     let mut text = String::new();
     last_words::write_out_of_memory(None, &mut text).expect("a string takes every text");
     write_stderr(&escape_text(&text));
+    if awaits_json_answer() {
+        // Nobody is left who could be told that stdout is closed.
+        let _ = write_stdout(last_words::OUT_OF_MEMORY_JSON.as_bytes());
+    }
     std::process::exit(i32::from(last_words::OUT_OF_MEMORY_EXIT))
 }
 

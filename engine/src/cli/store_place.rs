@@ -99,7 +99,8 @@ fn list_near_places(start: &Path) -> Vec<PathBuf> {
         let is_shown = |entry: &fs::DirEntry| !entry.file_name().as_bytes().starts_with(b".");
         let folders =
             entries.filter(|entry| is_shown(entry) && entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        folders.take(MOST_FOLDERS).map(|entry| entry.path().join(NAME)).collect::<Vec<_>>()
+        let places: Vec<_> = folders.take(MOST_FOLDERS + 1).map(|entry| entry.path().join(NAME)).collect();
+        if places.len() > MOST_FOLDERS { vec![] } else { places }
     });
     folders.collect()
 }

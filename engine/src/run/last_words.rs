@@ -10,6 +10,9 @@ use crate::text::display::ByteCount;
 /// The exit code of a process whose memory has run out.
 pub const OUT_OF_MEMORY_EXIT: u8 = 8;
 
+/// The answer of a command that was asked for JSON.
+pub const OUT_OF_MEMORY_JSON: &str = "{\"schema\":\"fmflow.error/1\",\"code\":\"out-of-memory\",\"message\":\"out of memory\",\"help\":null,\"exit\":8}\n";
+
 /// The stages at work, by name, each with the updates that it has done.
 static AT_WORK: Mutex<BTreeMap<String, Option<u64>>> = Mutex::new(BTreeMap::new());
 
@@ -81,6 +84,12 @@ pub fn write_out_of_memory(bytes: Option<u64>, out: &mut dyn Write) -> fmt::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_answer_is_json_with_the_exit_code() {
+        let answer: serde_json::Value = serde_json::from_str(OUT_OF_MEMORY_JSON).unwrap();
+        assert_eq!(answer["exit"], OUT_OF_MEMORY_EXIT);
+    }
 
     #[test]
     fn stages_at_work_are_told_with_their_updates() {

@@ -37,17 +37,23 @@ pub(crate) fn read_memory() -> Option<(u64, u64)> {
 #[must_use]
 pub(crate) fn find_machine_memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let total = find_kib(&text, "MemTotal:")?.saturating_add(find_kib(&text, "SwapTotal:").unwrap_or(0));
-    let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| find_group_limit(&text));
-    Some(group.map_or(total, |limit| limit.min(total)))
+    let (memory, swap) = (find_kib(&text, "MemTotal:")?, find_kib(&text, "SwapTotal:").unwrap_or(0));
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit = find_group_limit(&groups, Path::new("/sys/fs/cgroup"), swap);
+    Some(memory.saturating_add(swap).min(limit.unwrap_or(u64::MAX)))
 }
 
-/// The least memory that a control group of the second version, or one above it, is limited to (`memory.max`), by `/proc/self/cgroup`.
-fn find_group_limit(groups: &str) -> Option<u64> {
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let folders = Path::new("/sys/fs/cgroup").join(own);
-    let limits = folders.ancestors().take_while(|folder| folder.starts_with("/sys/fs/cgroup"));
-    limits.filter_map(|folder| fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok()).min()
+/// The least memory and swap that a control group of the second version, or one above it, is limited to, by `/proc/self/cgroup` and the folder
+/// of all groups. A group without a limit for swap may use all of it.
+fn find_group_limit(groups: &str, root: &Path, swap: u64) -> Option<u64> {
+    let own = root.join(groups.lines().find_map(|line| line.strip_prefix("0::/"))?);
+    let read =
+        |folder: &Path, name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
+    let limit = |folder: &Path| {
+        let memory = read(folder, "memory.max")?;
+        Some(memory.saturating_add(read(folder, "memory.swap.max").unwrap_or(swap).min(swap)))
+    };
+    own.ancestors().take_while(|folder| folder.starts_with(root)).filter_map(limit).min()
 }
 
 /// The most memory that this process has held since it started, in bytes, of all its stages and threads; `None` on systems without
@@ -66,6 +72,24 @@ fn find_kib(text: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_least_limit_of_a_group_and_those_above_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let own = root.path().join("a/b");
+        fs::create_dir_all(&own).unwrap();
+        let find = || find_group_limit("4:memory:/x\n0::/a/b\n", root.path(), 50);
+        assert_eq!(find(), None);
+        fs::write(own.join("memory.max"), "max\n").unwrap();
+        assert_eq!(find(), None);
+        fs::write(root.path().join("a/memory.max"), "1000\n").unwrap();
+        assert_eq!(find(), Some(1050));
+        fs::write(root.path().join("a/memory.swap.max"), "0\n").unwrap();
+        assert_eq!(find(), Some(1000));
+        fs::write(own.join("memory.max"), "700\n").unwrap();
+        assert_eq!(find(), Some(750));
+        assert_eq!(find_group_limit("4:memory:/x\n", root.path(), 50), None);
+    }
 
     #[test]
     fn the_peak_of_the_process_is_read() {

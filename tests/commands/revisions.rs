@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::common::Project;
 use fmflow_engine::check::{CheckOptions, check_path};
-use fmflow_engine::pipeline::code_revision::find_code_revision;
+use fmflow_engine::pipeline::code_revision::find_stage_revision;
 
 /// Digest of a file whose bytes do not depend on the machine, because it comes from integers and host arithmetic.
 fn digest(folder: &Path, file: &str) -> String {
@@ -42,7 +42,7 @@ fn every_kind_gives_what_its_revision_gave() {
     let pipeline = checked.pipeline.unwrap();
     let revision = |kind: &str| {
         let stage = pipeline.stages.iter().find(|stage| stage.config.kind() == kind).unwrap();
-        find_code_revision(&stage.config)
+        find_stage_revision(stage)
     };
     let mut lines = Vec::new();
     let mut note =

@@ -67,8 +67,7 @@ fn divides_files(stage: &Stage, config: &RowsConfig) -> bool {
 }
 
 /// As [`find_stage_revision`], of rows without such files.
-#[must_use]
-pub fn find_code_revision(config: &StageConfig) -> u32 {
+fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
         StageConfig::Frontier(config) if has_approximate_cache(&config.points) => 2,
         StageConfig::Command(_)

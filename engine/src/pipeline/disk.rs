@@ -139,8 +139,9 @@ pub(super) fn bound_rows(config: &RowsConfig, bytes: u64, files: u64, vocabulary
         (_, Packing::Concat) => bytes.saturating_add(files),
         (_, Packing::FirstFit) => bytes.saturating_add(files).saturating_mul(2),
     };
-    // The last row of each part has padding.
-    let rows = tokens.div_ceil(length.max(1)).saturating_add(4);
+    // The last row of each shard has padding, and so has the last held-out one. Every shard but the last has `shard=` bytes or more.
+    let shards = bytes.checked_div(config.shard_bytes).unwrap_or(bytes);
+    let rows = saturating_sum([tokens.div_ceil(length.max(1)), shards, 4].into_iter());
     let id =
         vocabulary.map_or(4, |vocabulary| u64::from(vocabulary.max(2).saturating_sub(1).ilog2() / 8 + 1));
     let record = saturating_product(&[length, id]).saturating_add(length.div_ceil(2));

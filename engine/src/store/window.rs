@@ -61,6 +61,8 @@ pub struct WindowShard {
     pub shard: u64,
     /// Its rows.
     pub rows: u64,
+    /// Bytes of its file.
+    pub bytes: u64,
     /// The file of its records.
     pub file: PathBuf,
 }
@@ -153,7 +155,7 @@ impl RowsWindow {
             let entry = self.vfs().read(&about).ok().and_then(|bytes| parse_entry(&bytes));
             let size = self.vfs().stat(&file).ok().map(|stat| stat.size);
             if let Some(entry) = entry.filter(|entry| entry.shard == number && size == Some(entry.bytes)) {
-                found.there.push(WindowShard { shard: number, rows: entry.rows, file });
+                found.there.push(WindowShard { shard: number, rows: entry.rows, bytes: entry.bytes, file });
             }
         }
         found.there.sort_by_key(|shard| shard.shard);

@@ -121,10 +121,13 @@ impl Iterator for Documents<'_> {
         self.ended = !matches!(next, Ok(Some(_)));
         match next {
             Ok(Some(document)) => Some(Ok(document)),
-            Ok(None) => self.find_fault_of_all().map(Err),
+            Ok(None) => {
+                self.copies.iter_mut().for_each(Copies::forget);
+                self.find_fault_of_all().map(Err)
+            }
             // Looking through the rest would fetch all of it.
             Err(fault) if fault.ends_the_dataset() || self.contents.is_some() => Some(Err(fault)),
-            Err(first) => Some(Err(self.find_all_faults(first.counted()))),
+            Err(first) => Some(Err(self.find_all_faults(first))),
         }
     }
 }
@@ -188,7 +191,7 @@ impl<'a> Documents<'a> {
                 Ok(None) => return faults.into_error(true),
                 Err(fault) => {
                     let ends = fault.ends_the_dataset();
-                    faults.push(fault.counted());
+                    faults.push(fault);
                     if ends {
                         break;
                     }
@@ -252,7 +255,7 @@ impl<'a> Documents<'a> {
                 }
                 Err(fault @ CorpusError::Record { last: false, .. }) if self.skipped.is_some() => {
                     let skipped = self.skipped.as_mut().expect("it is there");
-                    skipped.skip(&fault)?;
+                    skipped.skip(fault)?;
                     continue;
                 }
                 Err(fault) => {

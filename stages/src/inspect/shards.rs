@@ -20,7 +20,7 @@ pub(super) struct SeenShards<'a> {
 
 impl<'a> SeenShards<'a> {
     /// # Errors
-    /// If no shard is there.
+    /// If no shard is there, or one has not the size of its rows.
     pub(super) fn new(shards: &'a WindowShards, summary: &'a RowsSummary) -> Result<Self, Failure> {
         if shards.there.is_empty() {
             let why = match shards.made {
@@ -35,7 +35,14 @@ impl<'a> SeenShards<'a> {
                 "look at them while a training works, or at its held-out rows: `--held-out`",
             ));
         }
-        Ok(Self { shards, summary })
+        let record = summary.record_bytes() as u64;
+        match shards.there.iter().find(|shard| shard.rows.checked_mul(record) != Some(shard.bytes)) {
+            None => Ok(Self { shards, summary }),
+            Some(shard) => Err(input_failure(
+                format!("what was noted of shard {} does not fit its rows", shard.shard),
+                "run a training that reads these rows: it makes the shard again",
+            )),
+        }
     }
 
     pub(super) fn count_rows(&self) -> u64 {

@@ -41,7 +41,7 @@ struct DataHeads {
     unreadable: Vec<(String, LineFault)>,
     /// The fields of the first document.
     names: Vec<String>,
-    /// Records, those at fault included, and those at fault.
+    /// Records, those at fault included, and those at fault that could be skipped: after them the file can be read on.
     records: u64,
     at_fault: u64,
 }
@@ -128,7 +128,7 @@ impl DataHeads {
                 // An array that the limit cuts off is not at fault.
                 Err(RecordFault::Record { last: true, .. }) if records.is_cut() => return Ok(false),
                 Err(RecordFault::Record { place, fault, last }) => {
-                    self.at_fault += 1;
+                    self.at_fault += u64::from(!last);
                     match &reported {
                         // What was reported of the first record is not reported again for every one like it.
                         None if number == 0 && first == FirstLine::Reported => reported = Some(fault),

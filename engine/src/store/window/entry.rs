@@ -58,11 +58,12 @@ pub(super) fn parse_number(name: &str, end: &str) -> Option<u64> {
     digits.parse().ok().filter(|number| format!("{number:08}") == digits)
 }
 
-/// The entry in a file; `None` if it is damaged, or no shard has such numbers: a row has a byte at least.
+/// The entry in a file; `None` if it is damaged, or no shard has such numbers: a row has a byte at least, and all have the same number.
 pub(super) fn parse_entry(bytes: &[u8]) -> Option<ShardEntry> {
     const MOST_BYTES: u64 = 1 << 50;
     let possible = |entry: &ShardEntry| {
-        entry.rows <= entry.bytes && entry.tokens <= entry.bytes && entry.bytes <= MOST_BYTES
+        let fits = entry.bytes.checked_rem(entry.rows).unwrap_or(entry.bytes) == 0;
+        fits && entry.rows <= entry.bytes && entry.tokens <= entry.bytes && entry.bytes <= MOST_BYTES
     };
     let found: Option<ShardEntry> = match seal::open_line(std::str::from_utf8(bytes).ok()?) {
         SealedLine::Whole(body) => serde_json::from_str(&format!("{body}}}")).ok(),

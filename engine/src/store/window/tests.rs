@@ -101,6 +101,16 @@ fn damage_is_found_and_never_read() {
 }
 
 #[test]
+fn an_entry_whose_size_does_not_fit_its_rows_is_damage() {
+    let is_read = |rows, bytes| {
+        let line = serde_json::to_string(&ShardEntry { rows, bytes, tokens: 0, ..counts(0) }).unwrap();
+        parse_entry(seal::seal_line(&line).as_bytes()).is_some()
+    };
+    assert!(is_read(3, 30) && is_read(0, 0));
+    assert!(!is_read(3, 31) && !is_read(0, 8) && !is_read(8, 0));
+}
+
+#[test]
 fn after_a_crash_at_any_operation_a_shard_is_whole_or_absent() {
     for power in [false, true] {
         for at in 0.. {

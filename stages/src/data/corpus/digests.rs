@@ -8,7 +8,8 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
-/// Most digests in memory: as many as a hash table of 2^25 places takes, which has 570 MiB, and 450 MiB more while they are sorted.
+/// Most digests in memory: as many as a hash table of 2^25 places takes, which has 544 MiB, and 448 MiB more while they are sorted.
+/// Tables of several sets have 1,360 MiB at most together: each may be half empty, and one of them may grow.
 const MOST_IN_MEMORY: usize = (1 << 25) / 8 * 7;
 
 /// Bits of the filter: 256 MiB. With 100 million digests in files a read is in vain for 1 of 120, with a billion for 4 of 10.
@@ -90,6 +91,12 @@ impl<'a> DigestSets<'a> {
         Ok(true)
     }
 
+    /// Empties all sets: their memory is freed, and their files are gone.
+    pub(super) fn clear(&mut self) {
+        self.sets.iter_mut().for_each(|set| *set = DigestSet::default());
+        self.filter.words = Vec::new();
+    }
+
     /// Whether a set has a digest.
     pub(super) fn contains(&self, set: usize, digest: u128) -> io::Result<bool> {
         let DigestSet { recent, files } = &self.sets[set];
@@ -110,11 +117,12 @@ impl<'a> DigestSets<'a> {
     /// Moves what the largest set has in memory into a file.
     fn spill_largest(&mut self) -> io::Result<()> {
         let largest = self.sets.iter_mut().max_by_key(|set| set.recent.len()).expect("a set was added to");
-        let mut digests: Vec<u128> = largest.recent.drain().collect();
+        // With its table: an empty one keeps its size, and each set may become the largest once.
+        let mut digests: Vec<u128> = std::mem::take(&mut largest.recent).into_iter().collect();
         digests.sort_unstable();
         digests.iter().for_each(|digest| self.filter.add(*digest));
         let mut new = SortedFile::write(self.scratch.create()?, digests.into_iter().map(Ok))?;
-        // Each file is more than twice as large as the one behind it, so that there are few.
+        // Each file is at least twice as large as the one behind it, so that there are few.
         while let Some(before) = largest.files.pop_if(|before| before.count < 2 * new.count) {
             let (a, b) = (before.digests()?, new.digests()?);
             new = SortedFile::write(self.scratch.create()?, Merged { a: a.peekable(), b: b.peekable() })?;

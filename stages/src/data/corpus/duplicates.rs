@@ -43,6 +43,14 @@ impl Copies<'_> {
         }
     }
 
+    /// Frees what is known of documents once all were read; what was dropped stays known.
+    pub(super) fn forget(&mut self) {
+        match self {
+            Self::Seen(seen) => seen.digests.clear(),
+            Self::Known { numbers, .. } => *numbers = HashSet::new(),
+        }
+    }
+
     /// What was dropped; of copies that were known nothing is said again.
     pub(super) fn describe(&self) -> Option<String> {
         match self {

@@ -136,14 +136,13 @@ impl CorpusError {
         }
     }
 
-    /// The fault with the number of its line, which is counted now if its part was read alone.
-    pub(super) fn counted(self) -> Self {
+    /// The text with the number of the line, which is counted now if its part was read alone.
+    pub(super) fn describe_counted(&self) -> String {
         match self {
-            Self::Record { file, place, problem, fix, last } => {
-                let place = place.counted_in(&file);
-                Self::Record { file, place, problem, fix, last }
+            Self::Record { file, place, problem, fix, .. } => {
+                format!("{}: {problem}; {fix}", place.counted_in(file).in_file(&show_path(file)))
             }
-            other => other,
+            _ => self.to_string(),
         }
     }
 
@@ -171,17 +170,54 @@ impl CorpusError {
 pub(super) struct FaultList {
     shown: Vec<CorpusError>,
     count: u64,
+    counted: CountedLines,
+}
+
+/// How many lines a file has before a byte. Counting reads the file as far as there, so the last count is remembered: a part may have
+/// many faults.
+#[derive(Default)]
+struct CountedLines {
+    last: Option<(PathBuf, u64, u64)>,
+}
+
+impl CountedLines {
+    /// The fault with the number of its line, which is counted now if its part was read alone.
+    fn place(&mut self, fault: CorpusError) -> CorpusError {
+        match fault {
+            CorpusError::Record { file, place, problem, fix, last } => {
+                let place = self.count(&file, place);
+                CorpusError::Record { file, place, problem, fix, last }
+            }
+            other => other,
+        }
+    }
+
+    fn count(&mut self, file: &Path, place: RecordPlace) -> RecordPlace {
+        let RecordPlace::LineBehind { byte, line } = place else { return place };
+        if let Some((known, at, before)) = &self.last
+            && known == file
+            && *at == byte
+        {
+            return RecordPlace::Line(before + line);
+        }
+        let counted = place.counted_in(file);
+        if let RecordPlace::Line(number) = counted {
+            self.last = Some((file.to_owned(), byte, number - line));
+        }
+        counted
+    }
 }
 
 impl FaultList {
     pub(super) fn new(first: CorpusError) -> Self {
-        Self { shown: vec![first], count: 1 }
+        let mut counted = CountedLines::default();
+        Self { shown: vec![counted.place(first)], count: 1, counted }
     }
 
     pub(super) fn push(&mut self, fault: CorpusError) {
         self.count += 1;
         if self.shown.len() < SHOWN_FAULTS {
-            self.shown.push(fault);
+            self.shown.push(self.counted.place(fault));
         }
     }
 

@@ -10,15 +10,13 @@ use super::left_out::LeftOut;
 pub(super) struct SkippedRecords {
     most: f64,
     records: LeftOut,
-    /// The first fault, as an error says it.
-    first: String,
-    /// The same for the artifact, without folders.
-    first_described: String,
+    /// The first fault.
+    first: Option<CorpusError>,
 }
 
 impl SkippedRecords {
     pub(super) fn new(most: f64) -> Self {
-        Self { most, records: LeftOut::default(), first: String::new(), first_described: String::new() }
+        Self { most, records: LeftOut::default(), first: None }
     }
 
     /// Counts a record that could be read.
@@ -27,28 +25,25 @@ impl SkippedRecords {
     }
 
     /// Leaves out a record at fault.
-    pub(super) fn skip(&mut self, fault: &CorpusError) -> Result<(), CorpusError> {
+    pub(super) fn skip(&mut self, fault: CorpusError) -> Result<(), CorpusError> {
         self.records.leave();
-        if self.records.left == 1 {
-            self.first = escape_line(&fault.to_string()).into_owned();
-            self.first_described = escape_line(&fault.without_folders()).into_owned();
-        }
+        self.first.get_or_insert(fault);
         if self.records.are_enough() { self.check() } else { Ok(()) }
     }
 
-    /// Refuses a share that is too large.
+    /// Refuses a share that is too large. Only then the line of the first fault is counted, if its part was read alone.
     pub(super) fn check(&self) -> Result<(), CorpusError> {
         if !self.records.is_over(self.most) {
             return Ok(());
         }
         let (text, most) = (self.records.describe("record"), format!("{} %", 100.0 * self.most));
-        Err(CorpusError::TooManySkipped { text, most, first: self.first.clone() })
+        let first = self.first.as_ref().map(CorpusError::describe_counted).unwrap_or_default();
+        Err(CorpusError::TooManySkipped { text, most, first: escape_line(&first).into_owned() })
     }
 
-    /// What was left out; `None` if nothing was.
+    /// What was left out, for the artifact; `None` if nothing was.
     pub(super) fn describe(&self) -> Option<String> {
-        let share = self.records.describe("record");
-        let first = &self.first_described;
-        (self.records.left > 0).then(|| format!("{share} are at fault and skipped, the first: {first}"))
+        let (share, first) = (self.records.describe("record"), self.first.as_ref()?.without_folders());
+        Some(format!("{share} are at fault and skipped, the first: {}", escape_line(&first)))
     }
 }

@@ -390,8 +390,8 @@ fn read_placed(parts: Vec<CorpusPart>, dataset: &DatasetConfig) -> Vec<(Document
 proptest! {
     #[test]
     fn a_file_that_is_cut_anywhere_has_the_same_documents(
-        mut lines in proptest::collection::vec("[a-z ]{0,9}\r?", 1..40),
-        cuts in proptest::collection::btree_set(1..300_u64, 0..7),
+        mut lines in proptest::collection::vec("[a-zäß€語 ]{0,9}\r?", 1..40),
+        cuts in proptest::collection::btree_set(1..400_u64, 0..7),
         ended in any::<bool>(),
     ) {
         lines.push("last".into());
@@ -413,6 +413,21 @@ proptest! {
         let alone: Vec<_> = parts.into_iter().flat_map(|part| read_placed(vec![part], &dataset)).collect();
         prop_assert_eq!(&alone, &expected);
     }
+}
+
+#[test]
+fn the_first_skipped_fault_of_a_part_has_its_line_of_the_file() {
+    let good: String = (0..50).map(|i| format!("{{\"text\": \"{i}\"}}\n")).collect();
+    let (_dir, file) = write("x", (good + "{\"text\": 3}\n[\n").as_bytes());
+    let format = DatasetFormat::Jsonl { text: "text".into() };
+    let dataset = DatasetConfig { skipped: Some(0.01), ..DatasetConfig::of_format("d", format) };
+    let part = CorpusPart { file, bytes: Some(400..u64::MAX) };
+    let never = AtomicBool::new(false);
+    let patience = Patience { interrupt: &never, tell: None };
+    let error = read_documents(vec![part], &dataset, patience, &AnonymousFiles).find_map(Result::err);
+    let error = error.unwrap().to_string();
+    assert!(error.starts_with("2 of "), "{error}");
+    assert!(error.contains("x:51: field `text` is not a string but a number"), "{error}");
 }
 
 #[test]

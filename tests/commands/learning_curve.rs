@@ -99,6 +99,7 @@ impl Reference {
             shift: false,
             time_per_row: false,
             block: None,
+            growth: None,
         }
     }
 

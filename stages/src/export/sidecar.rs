@@ -52,6 +52,10 @@ fn list_flow_settings(contract: &Contract) -> Map<String, Value> {
     if let Some(block) = contract.block {
         settings.insert("block_size".into(), json!(block));
     }
+    if let Some(growth) = contract.growth {
+        settings.insert("expand_token_id".into(), json!(growth.expand));
+        settings.insert("delete_token_id".into(), json!(growth.delete));
+    }
     settings
 }
 
@@ -82,7 +86,8 @@ fn add_learned_end(export: &Export<'_>, mut ids: Vec<u32>) -> Vec<u32> {
     let end = find_token_id(export, END_OF_TURN).filter(|end| learned && !ids.contains(end));
     ids.extend(end);
     // SDAR's servers stop at these ids alone, and the answers beside the model stop at the end of a document, too.
-    let end = find_token_id(export, END_OF_DOCUMENT).filter(|end| export.sdar.is_some() && !ids.contains(end));
+    let end =
+        find_token_id(export, END_OF_DOCUMENT).filter(|end| export.sdar.is_some() && !ids.contains(end));
     ids.extend(end);
     ids
 }

@@ -82,7 +82,7 @@ fn what_was_not_trained_for_it_is_refused_with_its_cure() {
         .concat();
         RAN.fmflow(&asked)
     };
-    ask("sft", &["threshold", "threshold=0.9"]).exits(2).says("`sft` was not trained for text that grows");
+    ask("sft", &["threshold", "threshold=0.9"]).exits(2).says("was not trained for text that grows");
     ask("growing", &["confidence", "passes=4"]).exits(2).says("kind=\"threshold\" threshold=0.9");
     ask("growing", &["threshold", "threshold=0.9", "block=4"]).exits(2).says("no gap can grow");
     // An export says it as the checkpoint does.

@@ -36,6 +36,11 @@ review:
 quickstart:
     cargo run --release --locked -- run pipelines/quickstart.kdl
 
+# whole updates beside PyTorch's in turns, at the quickstart's shape and at hidden 512; needs torch, transformers and numpy
+bench-peer *OPTIONS:
+    cargo build --release --locked
+    python3 benches/peer.py target/release/fmflow --shape quickstart,wide {{OPTIONS}}
+
 # type-check the CUDA code without LLVM
 cuda-check:
     DOCS_RS=1 CARGO_TARGET_DIR=target-cuda cargo check --features cuda-cpp --examples --locked

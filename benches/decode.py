@@ -2,13 +2,15 @@
 
     cargo build --release --locked
     pip install torch transformers numpy
-    python3 benches/decode.py target/release/fmflow [--shape quickstart|larger|wide] [--kinds autoregressive,block] [--rounds 3]
+    python3 benches/decode.py target/release/fmflow [--shape quickstart|larger|wide] [--kinds autoregressive,block,masked] [--texts 1,16,64] [--rounds 3]
 
-Random weights in float32, a prompt of one token, 128 new tokens, 1 and 16 texts at once. Autoregressive: `generate` of both sides with
+Random weights in float32, a prompt of one token, 128 new tokens, several texts at once. Autoregressive: `generate` of both sides with
 a key-value cache, at temperature 1 without an end token; the figure is tokens a second of all texts together. Block decoding: passes
 over a block of 32 with a cache of what is before it, as a sampler makes them, at 32 passes a block; PyTorch makes the same passes,
-head included, and draws nothing; the figure is passes over one text a second. The last table is the cost of a token by the length of
-the text before it, for fmflow.
+head included, and draws nothing; the figure is passes over one text a second. Masked: flow sampling without a cache, 32 passes over the
+whole row; PyTorch makes the same passes, with its head at the positions that are still masked, and draws nothing; the figure is tokens a second.
+Processor time is that of one token (or pass): of PyTorch's process meanwhile, of fmflow's less that of a run for one token, which has
+the same start. The last table is the cost of a token by the length of the text before it, for fmflow.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import time
 from pathlib import Path
 
 import torch
-from peer import BLOCK, SHAPES, TEXT, PyTorch, write_text
+from peer import BLOCK, SHAPES, TEXT, PyTorch, children_seconds, write_text
 from program import BACKBONE, NOISE, Program
 from transformers import DynamicCache
 
@@ -26,16 +28,20 @@ TOKENS, PASSES = 128, 32
 
 PIPELINE = BACKBONE + NOISE + """
 convert "flow" from="tiny"
-train "block" from="flow" {{
+recipe "short" {{
     data rows="text" mixture="prose"
     batch rows=1
     learning-rate peak=1e-6 shape="constant"
     validate every=1_000 rows=1 times=1
     objective "flow" path="masked" loss="elbo" max-weight=20
-    attention "block" size={block}
     steps 1
 }}
+train "block" from="flow" use="short" {{ attention "block" size={block} }}
+train "masked" from="flow" use="short" {{ attention "bidirectional" }}
 """
+
+# What a kind's figure counts.
+UNITS = {"autoregressive": "tok", "block": "passes", "masked": "tok"}
 
 
 class Fmflow(Program):
@@ -54,11 +60,24 @@ class Fmflow(Program):
 
     def autoregressive(self, batch, tokens=TOKENS):
         found = self.generate("tiny", batch, ["autoregressive", "temperature=1"], tokens)
-        return found["tokens"] / found["seconds"]
+        return found["tokens"], found["seconds"]
 
-    def block(self, batch):
-        found = self.generate("block", batch, ["confidence", f"passes={PASSES}", f"block={BLOCK}"])
-        return sum(answer["passes"] for answer in found["answers"]) / found["seconds"]
+    def block(self, batch, tokens=TOKENS):
+        found = self.generate("block", batch, ["confidence", f"passes={PASSES}", f"block={BLOCK}"], tokens)
+        return sum(answer["passes"] for answer in found["answers"]), found["seconds"]
+
+    def masked(self, batch, tokens=TOKENS):
+        found = self.generate("masked", batch, ["confidence", f"passes={PASSES}"], tokens)
+        return found["tokens"], found["seconds"]
+
+    def measure(self, kind, batch):
+        """Tokens or passes a second, and processor milliseconds of each."""
+        start = children_seconds()
+        getattr(self, kind)(batch, 1)
+        before = children_seconds()
+        count, seconds = getattr(self, kind)(batch)
+        used = children_seconds() - before
+        return count / seconds, 1e3 * (used - (before - start)) / count
 
 
 class Decoder(PyTorch):
@@ -68,16 +87,15 @@ class Decoder(PyTorch):
     def autoregressive(self, batch):
         self.net.eval()
         prompt = torch.full((batch, 1), 5)
-        start = time.perf_counter()
         found = self.net.generate(
             prompt, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=True, top_k=0, use_cache=True, pad_token_id=0
         )
-        return batch * (found.shape[1] - 1) / (time.perf_counter() - start)
+        return batch * (found.shape[1] - 1)
 
     @torch.no_grad()
     def block(self, batch):
         self.net.eval()
-        cache, before, start = DynamicCache(config=self.net.config), 0, time.perf_counter()
+        cache, before = DynamicCache(config=self.net.config), 0
         for _ in range(TOKENS // BLOCK):
             canvas = torch.full((batch, BLOCK), self.mask)
             places = torch.arange(before, before + BLOCK).expand(batch, -1)
@@ -88,14 +106,42 @@ class Decoder(PyTorch):
                 if k < PASSES:
                     cache.crop(-BLOCK)
             before += BLOCK
-        return batch * TOKENS // BLOCK * PASSES / (time.perf_counter() - start)
+        return batch * TOKENS // BLOCK * PASSES
+
+    @torch.no_grad()
+    def masked(self, batch):
+        self.net.eval()
+        row = torch.full((batch, 1 + TOKENS), self.mask)
+        open_mask = torch.zeros(batch, 1, 1 + TOKENS, 1 + TOKENS)
+        for k in range(PASSES):
+            hidden = self.net.model(input_ids=row, attention_mask=open_mask).last_hidden_state
+            self.net.lm_head(hidden[:, 1 + TOKENS * k // PASSES :])
+        return batch * TOKENS
+
+    def measure(self, kind, batch):
+        """Tokens or passes a second, and processor milliseconds of each."""
+        start, used = time.perf_counter(), time.process_time()
+        count = getattr(self, kind)(batch)
+        return count / (time.perf_counter() - start), 1e3 * (time.process_time() - used) / count
+
+
+def compare(name, kind, batch, rounds, ours, theirs):
+    theirs.measure(kind, batch)
+    found = [(ours.measure(kind, batch), theirs.measure(kind, batch)) for _ in range(rounds)]
+    (own, own_used), (other, other_used) = ([statistics.median(f[side][i] for f in found) for i in range(2)] for side in range(2))
+    ratio = statistics.median(a[0] / b[0] for a, b in found)
+    used_ratio = statistics.median(b[1] / a[1] for a, b in found)
+    unit = UNITS[kind]
+    print(f"{name} {kind} batch {batch}: fmflow {own:,.0f} {unit}/s, {own_used:.3f} CPU ms each | PyTorch {other:,.0f} {unit}/s, "
+          f"{other_used:.3f} CPU ms each | ratio {ratio:.2f}, by processor time {used_ratio:.2f}", flush=True)
 
 
 def main():
     words = argparse.ArgumentParser()
     words.add_argument("program", nargs="?", default="target/release/fmflow")
     words.add_argument("--shape", default=",".join(SHAPES))
-    words.add_argument("--kinds", default="autoregressive,block")
+    words.add_argument("--kinds", default=",".join(UNITS))
+    words.add_argument("--texts", default="1,16,64")
     words.add_argument("--rounds", type=int, default=3)
     given = words.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
@@ -103,15 +149,11 @@ def main():
         ours = Fmflow(str(Path(given.program).resolve()), SHAPES[name])
         theirs = Decoder(SHAPES[name], False, False)
         for kind in given.kinds.split(","):
-            unit = {"autoregressive": "tok/s", "block": "passes/s"}[kind]
-            for batch in (1, 16):
-                getattr(theirs, kind)(batch)
-                found = [(getattr(ours, kind)(batch), getattr(theirs, kind)(batch)) for _ in range(given.rounds)]
-                own, other = (statistics.median(f[i] for f in found) for i in range(2))
-                ratio = statistics.median(a / b for a, b in found)
-                print(f"{name} {kind} batch {batch}: fmflow {own:,.0f} {unit}, PyTorch {other:,.0f}, ratio {ratio:.2f}", flush=True)
+            for batch in map(int, given.texts.split(",")):
+                compare(name, kind, batch, given.rounds, ours, theirs)
         for tokens in (128, 512, 2048) if "autoregressive" in given.kinds else ():
-            print(f"{name} autoregressive, {tokens} tokens: {ours.autoregressive(1, tokens):,.0f} tok/s", flush=True)
+            count, seconds = ours.autoregressive(1, tokens)
+            print(f"{name} autoregressive, {tokens} tokens: {count / seconds:,.0f} tok/s", flush=True)
 
 
 if __name__ == "__main__":

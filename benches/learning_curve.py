@@ -1,13 +1,17 @@
-"""The reference of `tests/commands/learning_curve.rs`: 300 updates of masked flow training by PyTorch and transformers.
+"""The references of `tests/commands/learning_curve.rs`: 300 updates of masked flow training by PyTorch and transformers.
 
     pip install torch transformers numpy
-    python benches/learning_curve.py            # writes tests/cases/data/learning_curve.json
+    python benches/learning_curve.py            # f32: writes tests/cases/data/learning_curve.json
+    python benches/learning_curve.py autocast   # f32 weights under autocast to bf16: learning_curve_autocast.json beside it
 
 No code of fmflow runs here: the model and its gradients are transformers' Qwen3, the optimizer is PyTorch's AdamW, the loss is
 written from its formula, and the random numbers come from `streams.py`. Initial weights, rows, times and corruption are those
 that fmflow draws for the same seed, so both sides do the same 300 updates and their losses can be compared one by one.
+
+Each file says how far its curve is from one of higher precision with the same draws: f32 from float64, autocast from f32.
 """
 
+import argparse
 import json
 import math
 import platform
@@ -40,7 +44,8 @@ SETTINGS = {
     },
 }
 SEED, LENGTH, PADDING = SETTINGS["seed"], SETTINGS["length"], -1
-OUTPUT = Path(__file__).parent.parent / "tests/cases/data/learning_curve.json"
+DATA = Path(__file__).parent.parent / "tests/cases/data"
+SPAN = 50  # updates of a mean
 
 
 def row(number):
@@ -117,8 +122,8 @@ def learning_rate(k):
     return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * (k - warmup) / (SETTINGS["updates"] - warmup)))
 
 
-def train(dtype):
-    """Loss and gradient norm of every update."""
+def train(dtype, autocast=False):
+    """Loss and gradient norm of every update. Under autocast the forward pass runs in bf16 where PyTorch chooses so."""
     trained, settings = model().to(dtype), SETTINGS["optimizer"]
     exempt = lambda name: any(word in name for word in settings["no_decay"])
     groups = [{"params": [p for name, p in trained.named_parameters() if exempt(name) == without],
@@ -129,9 +134,10 @@ def train(dtype):
         x_1, x_t, documents, positions, weights, divisor = map(torch.tensor, update(k))
         same = documents[:, :, None] == documents[:, None, :]
         hidden = torch.zeros(same.shape, dtype=dtype).masked_fill(~same, torch.finfo(dtype).min)
-        logits = trained(input_ids=x_t, position_ids=positions, attention_mask=hidden[:, None]).logits
-        loss = (cross_entropy(logits.flatten(0, 1), x_1.flatten(), reduction="none")
-                * weights.flatten().to(dtype)).sum() / divisor
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            logits = trained(input_ids=x_t, position_ids=positions, attention_mask=hidden[:, None]).logits
+            position_losses = cross_entropy(logits.flatten(0, 1), x_1.flatten(), reduction="none")
+        loss = (position_losses * weights.flatten().to(dtype)).sum() / divisor
         optimizer.zero_grad()
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(trained.parameters(), settings["clip"])))
@@ -142,20 +148,35 @@ def train(dtype):
     return losses, norms
 
 
+def measure_distance(curve, exact):
+    """The largest differences of two curves: of a loss, of a gradient norm and of the mean loss of 50 updates."""
+    (losses, norms), (exact_losses, exact_norms) = curve, exact
+    means, exact_means = (np.reshape(values, (-1, SPAN)).mean(1) for values in (losses, exact_losses))
+    return {
+        "largest_loss_difference": max(abs(a - b) for a, b in zip(losses, exact_losses)),
+        "largest_relative_norm_difference": max(abs(a - b) / b for a, b in zip(norms, exact_norms)),
+        f"largest_relative_difference_of_{SPAN}_update_means": float(np.max(np.abs(means / exact_means - 1))),
+    }
+
+
 def main():
     torch.set_num_threads(1)
-    losses, norms = train(torch.float32)
-    exact, exact_norms = train(torch.float64)
-    far = max(abs(a - b) for a, b in zip(losses, exact))
-    far_norm = max(abs(a - b) / b for a, b in zip(norms, exact_norms))
-    print(f"loss {losses[0]:.4f} -> {np.mean(losses[-20:]):.4f}; float32 from float64: {far:.1e}, norms {far_norm:.1e} relative")
+    words = argparse.ArgumentParser()
+    words.add_argument("precision", nargs="?", default="f32", choices=["f32", "autocast"])
+    autocast = words.parse_args().precision == "autocast"
+    curve = losses, norms = train(torch.float32, autocast)
+    other = "float32" if autocast else "float64"
+    far = measure_distance(curve, train(getattr(torch, other)))
+    print(f"loss {losses[0]:.4f} -> {np.mean(losses[-20:]):.4f}; from {other}: {far}")
+    print(f"means of {SPAN} updates:", *(f"{mean:.5f}" for mean in np.reshape(losses, (-1, SPAN)).mean(1)))
     lines = [json.dumps([k, round(loss, 7), round(norm, 7)]) for k, (loss, norm) in enumerate(zip(losses, norms))]
     versions = {"python": platform.python_version(), "torch": torch.__version__.split("+")[0],
                 "transformers": transformers.__version__, "numpy": np.__version__}
-    head = json.dumps({"made_by": "benches/learning_curve.py", "versions": versions, "settings": SETTINGS,
-                       "float64": {"largest_loss_difference": far, "largest_relative_norm_difference": far_norm},
+    made_by = "benches/learning_curve.py" + " autocast" * autocast
+    head = json.dumps({"made_by": made_by, "versions": versions, "settings": SETTINGS, other: far,
                        "columns": ["update", "loss", "grad_norm"]}, indent=2)
-    OUTPUT.write_text(head[:-2] + ',\n  "curve": [\n    ' + ",\n    ".join(lines) + "\n  ]\n}\n")
+    output = DATA / ("learning_curve_autocast.json" if autocast else "learning_curve.json")
+    output.write_text(head[:-2] + ',\n  "curve": [\n    ' + ",\n    ".join(lines) + "\n  ]\n}\n")
 
 
 if __name__ == "__main__":

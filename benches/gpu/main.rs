@@ -5,7 +5,8 @@
 //! gpu probe parity DEVICE                          a small model on DEVICE beside the CPU
 //! gpu probe products DEVICE LENGTH                 products at the shapes of Qwen3-1.7B
 //! gpu probe operations DEVICE SHAPE LENGTH         each fused operation, forward and backward
-//! gpu probe update DEVICE SHAPE LENGTH UPDATES     whole updates with random weights
+//! gpu probe update DEVICE SHAPE ROWS LENGTH none|block UPDATES
+//!                                                  whole updates with random weights, a row at a time; blocks recomputed or not
 //! gpu ...                                          anything else is a command of fmflow
 //! ```
 //! SHAPE is `tiny`, `0.6b` or `1.7b`; DEVICE is `cpu` or `cuda:0`. Every figure is a JSON object on a line of its own.

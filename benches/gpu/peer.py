@@ -1,6 +1,6 @@
 """PyTorch's side of `check.sh`: products, attention and whole updates at the same shapes. One JSON object a line.
 
-    python3 benches/gpu/peer.py [--device cuda] [--shape 1.7b|0.6b|tiny] [--length 8192] [--updates 5] ceilings|update
+    python3 benches/gpu/peer.py [--device cuda] [--shape 1.7b|0.6b|tiny] [--rows 2] [--length 8192] [--updates 4] ceilings|update
 """
 
 import argparse
@@ -24,7 +24,8 @@ parser.add_argument("what", choices=["ceilings", "update"])
 parser.add_argument("--device", default="cuda")
 parser.add_argument("--shape", default="1.7b", choices=SHAPES)
 parser.add_argument("--length", type=int, default=8192)
-parser.add_argument("--updates", type=int, default=5)
+parser.add_argument("--rows", type=int, default=2)
+parser.add_argument("--updates", type=int, default=4)
 arguments = parser.parse_args()
 device, length = arguments.device, arguments.length
 vocabulary, hidden, feed, layers, heads, shared, width = SHAPES[arguments.shape]
@@ -107,7 +108,7 @@ def build_model():
 
 
 def update():
-    """AR updates in bf16 autocast with f32 weights, fused AdamW, the loss 2,048 positions at a time."""
+    """AR updates in bf16 autocast with f32 weights, fused AdamW, a row at a time, the loss 2,048 positions at a time."""
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
     model, body = build_model()
@@ -118,12 +119,13 @@ def update():
         return F.cross_entropy(model.lm_head(x).float(), target, reduction="sum")
 
     def step():
-        rows = torch.randint(0, vocabulary, (1, length), device=device)
-        with torch.autocast(device, torch.bfloat16):
-            states = body(input_ids=rows).last_hidden_state[0, :-1]
-            parts = zip(states.split(2048), rows[0, 1:].split(2048))
-            loss = sum(checkpoint(part_loss, x, target, use_reentrant=False) for x, target in parts) / (length - 1)
-        loss.backward()
+        rows = torch.randint(0, vocabulary, (arguments.rows, length), device=device)
+        for row in rows.split(1):
+            with torch.autocast(device, torch.bfloat16):
+                states = body(input_ids=row).last_hidden_state[0, :-1]
+                parts = zip(states.split(2048), row[0, 1:].split(2048))
+                loss = sum(checkpoint(part_loss, x, target, use_reentrant=False) for x, target in parts)
+            (loss / (arguments.rows * (length - 1))).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -132,11 +134,12 @@ def update():
     step()
     sync()
     first = time.perf_counter() - start
-    seconds = seconds_of(step, arguments.updates, 1)
+    seconds = seconds_of(step, arguments.updates - 1, 0)
+    tokens = arguments.rows * length
     peak = torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else None
     report(
-        update=True, shape=arguments.shape, length=length, seconds=seconds, tokens_per_second=length / seconds,
-        first_s=first, peak_gb=peak,
+        update=True, shape=arguments.shape, rows=arguments.rows, length=length, seconds=seconds, tokens_per_second=tokens / seconds,
+        first_s=first, allocated_gb=peak,
     )
 
 

@@ -29,8 +29,14 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         ("parity", []) => update::compare_with_cpu(&device),
         ("products", [length]) => products::measure(&device, parse(length)),
         ("operations", [shape, length]) => operations::measure(&device, &Shape::named(shape), parse(length)),
-        ("update", [shape, length, updates]) => {
-            update::measure(&device, &Shape::named(shape), parse(length), parse(updates));
+        ("update", [shape, rows, length, recompute, updates]) => {
+            let recompute = match *recompute {
+                "none" => false,
+                "block" => true,
+                _ => return usage(),
+            };
+            let batch = update::Batch { rows: parse(rows), length: parse(length), recompute };
+            update::measure(&device, &Shape::named(shape), batch, parse(updates));
         }
         _ => return usage(),
     }

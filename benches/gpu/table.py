@@ -4,6 +4,7 @@
 """
 
 import json
+import statistics
 import sys
 
 figures = [json.loads(line) for line in open(sys.argv[1])]
@@ -38,11 +39,18 @@ for figure in ours:
 updates = {}
 for figure in ours:
     if "update" in figure:
-        updates[figure["shape"], figure["length"]] = figure
-for (shape, length), figure in updates.items():
-    peer = find_peer(update=True, shape=shape, length=length)
-    name = f"update {shape}, row of {length}, the last of {figure['update'] + 1}"
-    row(name, figure["tokens_per_second"], peer and peer["tokens_per_second"], "tokens/s")
+        updates.setdefault((figure["shape"], figure["rows"], figure["length"]), []).append(figure)
+card_gb = {figure["step"]: figure["card_mib"] * 2**20 / 1e9 for figure in ours if "step" in figure}
+for (shape, rows, length), found in updates.items():
+    peer = find_peer(update=True, shape=shape, rows=rows, length=length)
+    # The first update compiles and tunes kernels.
+    speed = statistics.median(figure["tokens_per_second"] for figure in found[1:] or found)
+    recompute = ", blocks recomputed" if found[0]["recompute"] else ""
+    row(f"update {shape}, {rows} x {length}{recompute}", speed, peer and peer["tokens_per_second"], "tokens/s")
+    if own := card_gb.get(f"update {shape}"):
+        row("  peak memory of the card", own, peer and card_gb.get(f"PyTorch's update {shape}"), "GB")
+    if peer and peer["allocated_gb"]:
+        print(f"  of which PyTorch had allocated {peer['allocated_gb']:.2f} GB")
 
 bf16 = [f["tflops"] for f in ours if f.get("dtype") == "BF16" and f.get("product") != "head"]
 if bf16:

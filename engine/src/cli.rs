@@ -29,6 +29,7 @@ mod page_file;
 mod parts;
 mod pipeline_arguments;
 mod plan;
+mod process_limits;
 mod report;
 mod resolved;
 mod run;
@@ -52,16 +53,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::error::{Error, Result, is_panic_caught};
 use crate::hub::online::Hub;
 use crate::run::execute::Execute;
+use crate::run::last_words;
 use crate::service::Serve;
 use crate::store::{Store, StoreTrust};
-use crate::text::display::format_bytes;
-use crate::text::limits;
 use crate::text::table::fit_tables;
 use output::Output;
 pub use parts::BuildParts;
-
-/// Memory that every command needs, in bytes: most of it is the stack of the parser.
-const LEAST_MEMORY_BYTES: u64 = 96 << 20;
 
 /// Turns an autoregressive language model into a discrete flow matching model, from KDL files.
 #[derive(Debug, Parser)]
@@ -184,15 +181,25 @@ impl CommandContext<'_> {
 
 /// Runs the program: parses the arguments, runs the command and returns the exit code.
 ///
-/// A panic anywhere becomes exit code 70 with a message, so that no input ends in a Rust backtrace.
+/// A panic anywhere becomes exit code 70 with a message, so that no input ends in a Rust backtrace; 8 if the system refused a thread.
 #[must_use]
 pub fn run_command_line(parts: BuildParts<'_>) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
-        if !is_panic_caught() {
-            output::write_stderr_line(&format!("bug: {panic}"));
+        if is_panic_caught() {
+            return;
         }
+        let text = panic.to_string();
+        if last_words::tells_of_refused_thread(&text) {
+            output::end_out_of_memory();
+        }
+        output::write_stderr_line(&format!("bug: {text}"));
     }));
     let json = failure::wants_json(std::env::args_os());
+    if let Some(error) = process_limits::refuse_small_stack() {
+        output::write_stderr_line(&format!("error: {error}\nhelp: {}", error.help().unwrap_or_default()));
+        failure::FailureAnswer::from_error(&error).print(json);
+        return ExitCode::from(error.exit_code());
+    }
     let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parse_and_dispatch(json, parts)));
     ExitCode::from(answer.unwrap_or_else(|_| {
         let help = "this is a bug in fmflow; please report it with the command and the file";
@@ -208,6 +215,8 @@ pub fn run_command_line(parts: BuildParts<'_>) -> ExitCode {
     }))
 }
 
+// Its frame must not be part of that of its caller, which looks at the stack first.
+#[inline(never)]
 fn parse_and_dispatch(json: bool, parts: BuildParts<'_>) -> u8 {
     let cli = match help::parse_command_line() {
         Ok(cli) => cli,
@@ -225,7 +234,7 @@ fn parse_and_dispatch(json: bool, parts: BuildParts<'_>) -> u8 {
     let store = cli.global.store.unwrap_or_else(|| store_place::find_store(cli.command.find_file()));
     let BuildParts { execute, hub, server } = parts;
     let context = CommandContext { store, trust, output, json, execute, hub, server };
-    let done = prepare_process().and_then(|()| dispatch_command(cli.command, &context));
+    let done = process_limits::prepare_process().and_then(|()| dispatch_command(cli.command, &context));
     match done.map_err(failure::add_free_space) {
         Ok(()) => 0,
         Err(error) => {
@@ -233,21 +242,6 @@ fn parse_and_dispatch(json: bool, parts: BuildParts<'_>) -> u8 {
             failure::FailureAnswer::from_error(&error).print(json);
             error.exit_code()
         }
-    }
-}
-
-/// Makes sure that the limits of this process end no command without a word.
-fn prepare_process() -> Result<()> {
-    signals::survive_large_files()?;
-    match limits::read_memory_limit() {
-        Some(limit) if limit < LEAST_MEMORY_BYTES => {
-            let (limit, least) = (format_bytes(limit), format_bytes(LEAST_MEMORY_BYTES));
-            let message = format!(
-                "this process may use {limit} of memory (`ulimit -v`), and fmflow needs at least {least}"
-            );
-            Err(Error::usage(message, "raise the limit: `ulimit -v unlimited`"))
-        }
-        _ => Ok(()),
     }
 }
 

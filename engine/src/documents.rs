@@ -36,7 +36,7 @@ pub use fault::RecordFault;
 pub(crate) use fields::find_field;
 pub use leftovers::Leftovers;
 pub use line::{LINE_BYTES, LineFault};
-pub use lines::GROUP_BYTES;
+pub use lines::{GROUP_BYTES, LinesRead};
 pub use named::NamedContent;
 pub use objects::{ObjectReader, PlacedObject};
 pub use parser::{DocumentParser, ParsedDocument, ParsedRecord};

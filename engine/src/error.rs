@@ -33,6 +33,15 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (75, "stopped by a signal; resumable"),
 ];
 
+/// How to fix a store that cannot be written.
+pub(crate) const WRITABLE: &str = "make the store writable, or name another folder with `--store`";
+
+/// Operations that only write. Others, such as `open`, may read what belongs to somebody else.
+const WRITING: [&str; 13] = [
+    "write", "create", "remove", "sync", "lock", "copy", "move", "replace", "complete", "publish", "link",
+    "protect", "set",
+];
+
 /// Result of the store, the plan and the runner.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -149,6 +158,17 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| {
             source.downcast().unwrap_or_else(|source| Self::Io { action, path: path.to_path_buf(), source })
+        }
+    }
+
+    /// Whether something cannot be written, because of its permissions or a file system that is read-only.
+    #[must_use]
+    pub(crate) fn is_unwritable(&self) -> bool {
+        let Self::Io { action, source, .. } = self else { return false };
+        match source.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => true,
+            io::ErrorKind::PermissionDenied => WRITING.contains(action),
+            _ => false,
         }
     }
 

@@ -6,6 +6,7 @@ mod contradictions;
 pub mod execute;
 mod extension;
 mod hooks;
+pub mod last_words;
 mod made;
 mod makers;
 mod memory;
@@ -37,13 +38,15 @@ use crate::plan::PlanState;
 use crate::store::journal::RunRecord;
 use crate::store::layout::format_current_time;
 
-/// Runs the selected stages that are not cached. A run with nothing to do leaves no trace in the journal.
+/// Runs the selected stages that are not cached. A run with nothing to do leaves no trace in the journal, unless the last one of its file
+/// had other settings: that was a trial, whose results nobody keeps from now on.
 ///
 /// # Errors
 /// Whatever stops the run before any work. A failure of a stage is in [`RunOutcome::error`] instead.
 pub fn run_missing_stages(runner: &Runner<'_>) -> Result<RunOutcome> {
     let work: Vec<_> = runner.plan.wanted().filter(|planned| planned.state != PlanState::Cached).collect();
     if work.is_empty() {
+        record_end_of_trial(runner)?;
         return Ok(schedule::Schedule::new(runner, 0).run());
     }
     refuse::check_preconditions(runner, &work)?;
@@ -53,6 +56,24 @@ pub fn run_missing_stages(runner: &Runner<'_>) -> Result<RunOutcome> {
     let code = ran.error.as_ref().map_or(0, Error::exit_code);
     runner.store.record_event(number, &json!({ "event": "end", "code": code }))?;
     Ok(ran)
+}
+
+fn record_end_of_trial(runner: &Runner<'_>) -> Result<()> {
+    let Runner { pipeline, store, .. } = runner;
+    let past = store.past_runs()?;
+    let last = past.iter().rfind(|run| run.file == pipeline.file);
+    if last.is_none_or(|run| run.settings.is_empty() || run.settings == pipeline.settings) {
+        return Ok(());
+    }
+    match store.begin_run(&build_run_record(runner)) {
+        Ok(number) => store.record_event(number, &json!({ "event": "end", "code": 0 })),
+        Err(error) => {
+            runner.events.note(&format!(
+                "the results of the last `--set` stay until this run can be recorded: {error}"
+            ));
+            Ok(())
+        }
+    }
 }
 
 fn build_run_record(runner: &Runner<'_>) -> RunRecord {

@@ -19,6 +19,7 @@ use burn_dispatch::DispatchTensorKind;
 use burn_flex::Flex;
 use burn_tensor::Tensor;
 
+use crate::choice::wants_reference;
 #[cfg(feature = "cpu")]
 use crate::kernels::product::PackedMatrix;
 use crate::{Intervals, Precision};
@@ -35,10 +36,10 @@ mod burn {
     }
 }
 
-/// Whether the tensor's device has kernels for the operations of this crate, in its type of numbers.
+/// Whether the tensor's device has kernels for the operations of this crate, in its type of numbers, and nobody asked for the reference.
 pub(crate) fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
     match x.clone().into_dispatch().kind {
-        _ if x.dtype() != DType::F32 => false,
+        _ if wants_reference() || x.dtype() != DType::F32 => false,
         #[cfg(feature = "cpu")]
         DispatchTensorKind::Flex(_) => true,
         #[cfg(feature = "cube")]
@@ -56,10 +57,11 @@ pub(crate) fn has_kernels<const D: usize>(x: &Tensor<D>) -> bool {
     }
 }
 
-/// The tensor of the CPU in `x`, if it is one of f32 without gradients.
+/// The tensor of the CPU in `x`, if it is one of f32 without gradients, and kernels are wanted.
 #[cfg(feature = "cpu")]
 pub(crate) fn find_plain<const D: usize>(x: &Tensor<D>) -> Option<FloatTensor<Flex>> {
     match x.clone().into_dispatch().kind {
+        _ if wants_reference() => None,
         DispatchTensorKind::Flex(BackendTensor::Float(x)) if x.dtype() == DType::F32 => Some(x),
         #[allow(unreachable_patterns, reason = "there are others if other backends are compiled in")]
         _ => None,

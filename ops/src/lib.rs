@@ -14,6 +14,7 @@
 
 mod adamw;
 mod arithmetic;
+mod choice;
 #[cfg(feature = "cube")]
 mod cube;
 #[cfg(feature = "kernels")]
@@ -37,6 +38,7 @@ pub use kernels::tasks::serially;
 
 pub use adamw::{AdamWRates, UpdatedValues};
 pub use arithmetic::{REVISION, name_processor_class};
+pub use choice::by_reference;
 pub use intervals::Intervals;
 pub use loss::{LossGradients, LossTerms, PositionLosses};
 pub use precision::Precision;

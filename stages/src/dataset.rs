@@ -7,5 +7,5 @@ mod open;
 pub(crate) use compared::{read_compared, read_kept_compared};
 pub(crate) use copies::{COPIES, ShardCopies, find_copies, read_kept_copies, read_originals};
 pub(crate) use open::{
-    open_documents, plan_shards, read_rows_options, remove_kept_contents, watch_documents,
+    find_parts, open_documents, plan_shards, read_rows_options, remove_fetched, watch_documents,
 };

@@ -194,7 +194,9 @@ fn summarize_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
             metrics.insert(format_held_out_metric(name, dataset), *loss);
             let kind = scores.likelihoods[dataset].first().filter(|_| mixed);
             let kind = kind.map_or_else(String::new, |found| format!(" ({})", found.kind));
-            heads.push(format!("{name} {loss:.2}{kind}"));
+            // Two losses of one checkpoint say of which dataset they are.
+            let of = if scores.held_out.len() > 1 { format!(" {dataset}") } else { String::new() };
+            heads.push(format!("{name}{of} {loss:.2}{kind}"));
         }
         for (dataset, found) in &scores.exact_match {
             lines.push(found.line(name, dataset));
@@ -205,7 +207,8 @@ fn summarize_scores(report: &IndexMap<String, CheckpointScores>) -> Summary {
                     exact::to_percent(*passed, *total) / 100.0,
                 );
             }
-            heads.push(format!("{name} {:.1} %", exact::to_percent(found.passed, found.total)));
+            let of = if scores.exact_match.len() > 1 { format!(" {dataset}") } else { String::new() };
+            heads.push(format!("{name}{of} {:.1} %", exact::to_percent(found.passed, found.total)));
         }
         for (benchmark, found) in &scores.benchmarks {
             let own = found.lines();

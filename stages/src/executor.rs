@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{PromptKind, StageConfig};
-use fmflow_engine::run::execute::{Execute, Job};
+use fmflow_engine::run::execute::{Execute, Job, Operations};
 use fmflow_engine::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
 use fmflow_engine::run::text::TextModel;
 use fmflow_engine::store::Summary;
@@ -67,9 +67,15 @@ impl Execute for LocalExecutor {
         }
     }
 
-    fn verify_deep(&self, folder: &Path) -> Result<String, Failure> {
+    fn verify_deep(&self, folder: &Path, operations: Operations) -> Result<String, Failure> {
         let device = crate::device::open_device("cpu").map_err(failure::stage_failure)?;
-        verify::verify_weights(folder, &device)
+        match operations {
+            Operations::Fused => verify::verify_weights(folder, &device),
+            Operations::Reference => {
+                let line = fmflow_ops::by_reference(|| verify::verify_weights(folder, &device))?;
+                Ok(format!("{line}, by the reference of every operation"))
+            }
+        }
     }
 
     fn view_rows(&self, folder: &Path, request: &RowsRequest) -> Result<RowsView, Failure> {

@@ -1,7 +1,7 @@
 //! The `generate` stage: completions and infills, with their speed.
 
 use fmflow_engine::error::Failure;
-use fmflow_engine::pipeline::config::{GenerateConfig, Prompt};
+use fmflow_engine::pipeline::config::{GenerateConfig, Prompt, SamplerCache};
 use fmflow_engine::pipeline::role::InputRole;
 use fmflow_engine::run::execute::{Job, Progress};
 use fmflow_engine::run::text::{CacheDisagreement, DISAGREEMENT_TEXTS};
@@ -116,7 +116,8 @@ fn sum_disagreements(samples: &[GeneratedSample]) -> IndexMap<&'static str, Cach
 fn summarize_samples(samples: &[GeneratedSample]) -> Summary {
     let line = |s: &GeneratedSample| {
         let changed = s.cache_disagreement.as_ref().map_or_else(String::new, |found| {
-            format!("; cache {} changed {} of {}", found.cache, found.differing_tokens, found.tokens)
+            let (changed, tokens) = (found.differing_tokens as u64, found.tokens as u64);
+            format!("; {}", SamplerCache::describe_changes(found.cache, changed, tokens))
         });
         format!(
             "{:?} -> {:?} [{}: {}, {}, {:.0} tok/s; AR with cache: {:.0} tok/s{changed}]",

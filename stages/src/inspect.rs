@@ -1,5 +1,7 @@
 //! `fmflow data`: rows as people read them, and what is in all of them.
 
+mod shards;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -17,6 +19,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::failure::{input_failure, stage_failure};
 use crate::flow::path::{Corruptor, SourceTokens};
 use crate::rng::{RandomPurpose, derive_stream};
+use shards::SeenShards;
 
 /// The rows in `folder` that `request` asks for, as text.
 ///
@@ -25,12 +28,11 @@ use crate::rng::{RandomPurpose, derive_stream};
 pub(crate) fn view_rows(folder: &Path, request: &RowsRequest) -> Result<RowsView, Failure> {
     let (rows, tokenizer) = open_rows(folder)?;
     let split = if request.held_out { Split::HeldOut } else { Split::Train };
-    let total = rows.len(split);
-    if !request.held_out && rows.summary().shards.is_window() {
-        let what =
-            "these rows have a window: they are made while training reads them, and are not in the artifact";
-        return Err(input_failure(what, "look at its held-out rows: `--held-out`"));
-    }
+    let seen = match !request.held_out && rows.summary().shards.is_window() {
+        true => Some(SeenShards::new(&request.window, rows.summary())?),
+        false => None,
+    };
+    let total = seen.as_ref().map_or_else(|| rows.len(split), SeenShards::count_rows);
     if request.first >= total {
         let what =
             format!("there is no row {}: the rows are numbered from 0, and there are {total}", request.first);
@@ -38,13 +40,17 @@ pub(crate) fn view_rows(folder: &Path, request: &RowsRequest) -> Result<RowsView
     }
     let numbers = request.first..request.first.saturating_add(request.count).min(total);
     let view = |number| {
-        let row = rows.row(split, number).map_err(stage_failure)?;
+        let (shard, row) = match &seen {
+            Some(seen) => seen.read(number).map(|(place, row)| (Some(place), row))?,
+            None => (None, rows.row(split, number).map_err(stage_failure)?),
+        };
         let noise = request.at.map(|t| corrupt_row(&row, (t, number, request.seed)));
         let pieces = cut_into_pieces(&row, &noise.unwrap_or_default(), &tokenizer)?;
-        Ok(ViewedRow { row: number, pieces })
+        Ok(ViewedRow { row: number, shard, pieces })
     };
     let found = numbers.map(view).collect::<Result<_, Failure>>()?;
-    Ok(RowsView { total, length: rows.summary().length, rows: found })
+    let window = seen.as_ref().map(SeenShards::describe);
+    Ok(RowsView { total, length: rows.summary().length, window, rows: found })
 }
 
 /// The rows in a folder, with the tokenizer that made them.

@@ -16,7 +16,7 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::{ArtifactWriter, HashingFile};
 
 use crate::data::build::BuildError;
-use crate::data::corpus::CorpusError;
+use crate::data::corpus::{CorpusError, ScratchFiles};
 use crate::data::rows::{FileSink, RowsFile};
 use crate::data::tokenizer::TokenizerError;
 use crate::failure::{input_failure, stage_failure};
@@ -116,8 +116,12 @@ pub(crate) fn explain_build_error(job: &Job<'_>, error: BuildError, help: &str) 
         BuildError::Corpus(CorpusError::Several { .. }) => {
             input_failure(error, "fix or remove these lines; one run shows the first 20 faults of all files")
         }
+        BuildError::Corpus(CorpusError::Digests { .. }) => stage_failure(error),
         BuildError::Corpus(_) => input_failure(error, "fix the file, or remove it from the dataset"),
-        _ => input_failure(error, help),
+        _ => match error.explain_template() {
+            Some(template) => input_failure(error, template),
+            None => input_failure(error, help),
+        },
     }
 }
 
@@ -145,6 +149,12 @@ fn stopped_failure(job: &Job<'_>) -> Failure {
     };
     let message = format!("stage `{}` was stopped; the next run {next}", job.stage.name);
     Failure { kind: FailureKind::Interrupted, message, help: None }
+}
+
+impl ScratchFiles for Job<'_> {
+    fn create(&self) -> std::io::Result<std::fs::File> {
+        Ok(self.slot.scratch_file()?)
+    }
 }
 
 /// Writes the files of rows into an artifact.

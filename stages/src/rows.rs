@@ -18,11 +18,11 @@ use crate::data::dropped::RowsShape;
 use crate::data::rows::{FileSink, RECORDS, RowsFile, RowsSummary, Split, Unwritten};
 use crate::data::special_token_mentions::SpecialTokenMentions;
 use crate::dataset::{
-    COPIES, ShardCopies, find_copies, open_documents, plan_shards, read_compared, read_originals,
+    COPIES, ShardCopies, find_copies, find_parts, open_documents, plan_shards, read_compared, read_originals,
     read_rows_options, watch_documents,
 };
 use crate::failure::stage_failure;
-use crate::job::{ArtifactSink, explain_build_error, find_input_folder, find_some_files, find_source};
+use crate::job::{ArtifactSink, explain_build_error, find_input_folder, find_source};
 use crate::model::open_tokenizer;
 
 /// Tokenizes and packs a dataset; of one with a window the first shards, which say what its rows are like and hold its held-out rows.
@@ -34,7 +34,7 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
         .with_special_names(config.specials.unwrap_or_default());
     let options = read_rows_options(config);
     let source = find_source(job.stage, &config.dataset.name)?;
-    let plan = plan_shards(source, config.shard_bytes)?;
+    let plan = plan_shards(source, &config.dataset, config.shard_bytes)?;
     let window = config.window.is_some();
     let (mut writer, growing, made) = open_artifact(job, &plan, window)?;
     let shards = BuiltShards { plan: &plan, window, made: made.as_ref() };
@@ -42,15 +42,15 @@ pub(crate) fn run_rows(job: &Job<'_>, config: &RowsConfig) -> Result<Summary, Fa
     let (copies, told) = prepare_copies(job, config, shards.window.then_some(&plan), &mut writer)?;
     let mut sink = RowsSink { artifact: ArtifactSink(&mut writer), window: shards.window, growing };
     let mut named = SpecialTokenMentions::new(&tokenizer, config.specials);
-    let read = if shards.window { plan.opening_files() } else { 0..plan.files(plan.len() - 1).end };
-    let files = find_some_files(job, source, read)?;
+    let read = if shards.window { plan.opening_parts() } else { plan.all_parts() };
+    let (parts, _) = find_parts(job, source, read)?;
     let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
-    let mut documents = open_documents(job, &config.dataset, files, patience)?;
+    let mut documents = open_documents(job, &config.dataset, parts, patience)?;
     if let Some(copies) = copies {
         documents = documents.with_copies(Some(copies));
     }
     let held_out = config.dataset.held_out;
-    let shard_of = |file| plan.shard_of(file);
+    let shard_of = |part| plan.shard_of(part);
     let read = watch_documents(&mut documents, Some(&mut named), &mut compared, held_out, shard_of);
     let built = build_rows(read, &tokenizer, &options, &shards, &mut sink, job.cores, job.interrupt);
     // A cap may end the reading before the iterator looks at all records together.
@@ -131,12 +131,12 @@ const LISTED_COPIES: &str = "duplicates.jsonl";
 
 /// Finds out about copies before the documents are read, as far as that is needed: which there are, and what is told of them. The shards
 /// of a window, whose plan is given, are made alone, so that all copies are found now and kept with it.
-fn prepare_copies(
-    job: &Job<'_>,
+fn prepare_copies<'a>(
+    job: &'a Job<'_>,
     config: &RowsConfig,
     window: Option<&ShardPlan>,
     writer: &mut ArtifactWriter,
-) -> Result<(Option<Copies>, Option<String>), Failure> {
+) -> Result<(Option<Copies<'a>>, Option<String>), Failure> {
     let dataset = &config.dataset;
     if !dataset.drops_duplicates || (dataset.originals.is_empty() && window.is_none()) {
         return Ok((None, None));

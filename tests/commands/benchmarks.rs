@@ -33,8 +33,9 @@ fn report(project: &Project) -> (String, Value) {
 
 #[test]
 fn programs_are_written_graded_and_kept() {
-    let project = project(EVALUATION);
-    project.fmflow(&["run", "tiny.kdl", "--until", "code"]).ok();
+    let project = project(&EVALUATION.replace("samples=40", "problems=1_000 samples=40"));
+    let ran = project.fmflow(&["run", "tiny.kdl", "--until", "code"]).ok();
+    ran.says("note: benchmark `humaneval` has 3 problems: `problems=1000` asks for all");
     let (samples, report) = report(&project);
     let found = &report["sft"]["benchmarks"]["humaneval"];
     assert_eq!(

@@ -214,6 +214,10 @@ fn doctor_reports_what_would_stop_a_run() {
     );
     assert_eq!(found(&answer, "can").1.matches(", ").count(), 5, "{answer}");
     assert_eq!(found(&answer, "folder").1, ".fmflow, not created yet");
+    let told = answer["findings"].as_array().unwrap().iter().find(|line| line["name"] == "python");
+    let told = told.or_else(|| answer["findings"].as_array()?.iter().find(|line| line["name"] == "sandbox"));
+    let told = told.unwrap()["value"].as_str().unwrap();
+    assert!(told.contains("python") && (told.starts_with("3.") || told.contains("need it")), "{told}");
     assert_eq!(found(&answer, "to do").1, "2 of 2 stages");
     let names = std::fs::read_dir(project.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.count(), 2, "nothing is left behind");

@@ -84,6 +84,9 @@ fn a_converted_model_exports_the_same_bytes_as_its_source() {
         );
         deep(&project, "flow").ok().says("64 logits under a causal mask").says("without any difference");
         deep(&project, "release").ok().says("logits finite");
+        let folder = project.artifact("flow");
+        let reference = ["verify", folder.to_str().unwrap(), "--deep", "--ops", "reference"];
+        project.fmflow(&reference).ok().says("64 logits").says(", by the reference of every operation");
     }
 }
 

@@ -194,6 +194,9 @@ fn trials_are_released_once_the_file_is_run_otherwise() {
     assert_eq!(kept(), ["1", "3"], "the text, and the last run");
     run("command.a.run=echo 4 > o");
     assert_eq!(kept(), ["1", "4"]);
+    // There is nothing to do, but the last run is no trial any more.
+    run("");
+    assert_eq!(kept(), ["1"]);
     project.edit("p.kdl", "echo 1", "echo 5");
     run("");
     assert_eq!(kept(), ["5"]);

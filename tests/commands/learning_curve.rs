@@ -2,7 +2,8 @@
 //!
 //! `tests/cases/data/learning_curve.json` was written by `benches/learning_curve.py`, which shares no code with fmflow and draws the
 //! same weights, times and corruption from the same seed. This side uses the code of a training stage throughout: initial
-//! weights, times and corruption ([`build_update`]), gradients, AdamW, learning rate.
+//! weights, times and corruption ([`build_update`]), gradients, AdamW, learning rate. `FMFLOW_DEVICE` (default: `cpu`) names the device that
+//! computes.
 
 #![cfg(feature = "cpu")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -27,12 +28,21 @@ const LOSS: f64 = 1e-3;
 /// Tolerance of the gradient norm of an update, relative: 40 times the difference of float32 and float64 in PyTorch.
 const NORM: f64 = 1e-3;
 
+fn tested_device() -> String {
+    std::env::var("FMFLOW_DEVICE").unwrap_or_else(|_| "cpu".into())
+}
+
 /// The recorded curve and its settings.
 struct Reference(Value);
 
 impl Reference {
     fn read() -> Self {
         Self(serde_json::from_str(include_str!("../cases/data/learning_curve.json")).unwrap())
+    }
+
+    /// The same training under PyTorch's autocast to bf16.
+    fn read_autocast() -> Self {
+        Self(serde_json::from_str(include_str!("../cases/data/learning_curve_autocast.json")).unwrap())
     }
 
     fn number(&self, path: &str) -> f64 {
@@ -159,8 +169,8 @@ impl Run {
     /// Loss and gradient norm of the first `count` updates.
     fn curve(self, reference: &Reference, count: usize) -> Vec<(f64, f64)> {
         let (steps, seed) = (reference.count("updates") as u64, reference.count("seed") as u64);
-        let cpu = device::open_device("cpu").unwrap();
-        let model = Backbone::new(&reference.model(), TimeConditioning::None, seed, &cpu).unwrap();
+        let device = device::open_device(&tested_device()).unwrap();
+        let model = Backbone::new(&reference.model(), TimeConditioning::None, seed, &device).unwrap();
         let mut model = model.computing_in(self.precision);
         let mut optimizer = AdamW::new(&self.optimizer, &model).unwrap();
         let (task, how) = (
@@ -200,6 +210,10 @@ fn three_hundred_updates_match_the_losses_of_pytorch() {
     let expected = reference.curve();
     assert_eq!((expected.len(), reference.count("updates")), (300, 300));
     let found = Run::new(&reference).curve(&reference, expected.len());
+    if tested_device() != "cpu" {
+        // A GPU may round factors to TF32, which has no fewer bits than bf16.
+        return assert_means_are_near(&found, &expected);
+    }
     for (k, (f, e)) in found.iter().zip(&expected).enumerate() {
         assert!((f.0 - e.0).abs() <= LOSS, "update {k}: loss {}, expected {}", f.0, e.0);
         assert!((f.1 - e.1).abs() <= NORM * e.1, "update {k}: gradient norm {}, expected {}", f.1, e.1);
@@ -211,22 +225,28 @@ fn three_hundred_updates_match_the_losses_of_pytorch() {
     assert!(found[0].0 > 4.0 && last < 0.1, "{} -> {last}", found[0].0);
 }
 
-/// Products with factors in bf16 learn the same. The limits are for mistakes: a loss that is not summed in f32, or weights that are
-/// kept in bf16, leaves them.
-#[test]
-fn three_hundred_updates_in_bf16_stay_near_the_losses_of_pytorch() {
-    let reference = Reference::read();
-    let expected = reference.curve();
-    let found = Run { precision: Precision::Bf16, ..Run::new(&reference) }.curve(&reference, expected.len());
-    let (loss, norm) = largest_differences(&found, &expected);
-    println!("largest difference of losses {loss:.1e}, of gradient norms {norm:.1e} relative");
-    assert!(loss > LOSS, "rounding would change nothing: {loss:.1e}");
+/// Means of 50 losses differ by 2 % at most.
+fn assert_means_are_near(found: &[(f64, f64)], expected: &[(f64, f64)]) {
     let mean = |curve: &[(f64, f64)]| curve.iter().map(|(loss, _)| loss).sum::<f64>() / curve.len() as f64;
     for from in (0..300).step_by(50) {
         let (found, expected) = (mean(&found[from..from + 50]), mean(&expected[from..from + 50]));
         println!("{from}: {found} {expected}");
         assert!((found - expected).abs() <= 0.02 * expected, "updates from {from} on: {found}, {expected}");
     }
+}
+
+/// Products with factors in bf16 learn as PyTorch does under autocast, which is up to 0.8 % from its own f32. The limit is for mistakes: a
+/// loss that is not summed in f32, or weights that are kept in bf16, leaves it.
+#[test]
+fn three_hundred_updates_in_bf16_stay_near_the_losses_of_pytorch_under_autocast() {
+    let (reference, autocast) = (Reference::read(), Reference::read_autocast());
+    assert_eq!(reference.0["settings"], autocast.0["settings"]);
+    let (exact, expected) = (reference.curve(), autocast.curve());
+    let found = Run { precision: Precision::Bf16, ..Run::new(&reference) }.curve(&reference, expected.len());
+    let (loss, norm) = largest_differences(&found, &exact);
+    println!("largest difference from f32: of losses {loss:.1e}, of gradient norms {norm:.1e} relative");
+    assert!(loss > LOSS, "rounding would change nothing: {loss:.1e}");
+    assert_means_are_near(&found, &expected);
 }
 
 #[test]

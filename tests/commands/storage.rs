@@ -7,13 +7,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use walkdir::WalkDir;
 
 use crate::common::{Project, Ran, send_signal};
+use crate::run::wait_for_checkpoint;
 
 /// The stages of a plan, by name.
 fn plan(project: &Project) -> Vec<Value> {
@@ -145,6 +147,15 @@ fn too_little_memory_is_named_as_such() {
 }
 
 #[test]
+fn too_little_stack_is_named_as_such() {
+    let project = Project::tiny();
+    for command in [&["check", "tiny.kdl"][..], &["--help"]] {
+        run_limited(&project, "-s 64", command).exits(2).says("error: this process may use 64 KiB of stack");
+        run_limited(&project, "-s 256", command).ok();
+    }
+}
+
+#[test]
 fn rows_that_do_not_fit_into_the_memory_of_the_process_are_refused_with_what_to_lower() {
     let project = Project::tiny();
     project.edit("tiny.kdl", "batch rows=4 per-device=2", "batch rows=8192 per-device=8192");
@@ -154,6 +165,44 @@ fn rows_that_do_not_fit_into_the_memory_of_the_process_are_refused_with_what_to_
         .says("raise the limit")
         .says("or write `per-device=");
     assert!(!project.path().join(".fmflow/runs/1.json").exists(), "before any work");
+}
+
+#[test]
+fn rows_that_do_not_fit_into_the_memory_of_the_machine_are_refused_with_what_to_lower() {
+    let project = Project::tiny();
+    // Ten million rows at a time: some terabytes.
+    project.edit("tiny.kdl", "batch rows=4 per-device=2", "batch rows=10000000 per-device=10000000");
+    let ran = project.fmflow(&["run", "tiny.kdl"]).exits(2);
+    ran.says("this machine has ")
+        .says("of memory for processes, and stage `")
+        .says("help: write `per-device=");
+    assert!(!project.path().join(".fmflow/runs/1.json").exists(), "before any work");
+}
+
+/// Leaves a running process less memory than it has: the next piece that it asks the system for is refused.
+fn leave_no_memory(child: &Child) {
+    let pid = Pid::from_child(child);
+    let Rlimit { maximum, .. } = getrlimit(Resource::As);
+    prlimit(Some(pid), Resource::As, Rlimit { current: Some(1 << 20), maximum }).unwrap();
+}
+
+#[test]
+fn memory_that_runs_out_is_told_with_the_stage_and_nothing_is_lost() {
+    let project = Project::tiny();
+    project.edit("tiny.kdl", "steps 40", "steps 4000");
+    let mut command = project.command(&["run", "tiny.kdl", "--until", "ar"]);
+    // Nothing comes from memory that the process has already.
+    command.env("MALLOC_MMAP_THRESHOLD_", "0").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    wait_for_checkpoint(&project, "ar");
+    leave_no_memory(&child);
+    let ran = Ran::from(child.wait_with_output().unwrap()).exits(8);
+    ran.says("error: out of memory")
+        .says(", at work on `ar` (after update ")
+        .says("help: `fmflow plan` shows")
+        .says("the same command continues from the last checkpoint");
+    let plan = project.fmflow(&["plan", "tiny.kdl", "--until", "ar"]).ok();
+    assert!(plan.stdout.contains("goes on after update"), "{}", plan.stdout);
 }
 
 /// Runs as a user who may read the project and write nothing.
@@ -253,6 +302,14 @@ fn the_store_is_the_nearest_from_the_file_upwards() {
     // What a store one folder away has is told.
     fs::create_dir(project.path().join("inner/.fmflow")).unwrap();
     run("inner", &["plan", "p.kdl"]).ok().says("note: 1 stage that would run is finished in the store");
+    // Also from above it, and from beside it.
+    fs::rename(project.path().join(".fmflow"), project.path().join("elsewhere/.fmflow")).unwrap();
+    project.write("new/p.kdl", text);
+    for folder in ["", "new"] {
+        let told = run(folder, &["plan", "p.kdl", "--store", "empty"]).ok();
+        told.says("note: 1 stage that would run is finished in the store").says("elsewhere/.fmflow");
+    }
+    fs::rename(project.path().join("elsewhere/.fmflow"), project.path().join(".fmflow")).unwrap();
     // So is one in the current folder that is not on the way.
     fs::create_dir(project.path().join("elsewhere/.fmflow")).unwrap();
     run("elsewhere", &["plan", "../inner/p.kdl"]).ok().says("the current folder's store is not used");

@@ -78,8 +78,25 @@ fn tables_fit_the_terminal() {
         &["gc"],
         &["plan", "tiny.kdl", "--from", "sft"],
         &["plan", "tiny.kdl", "--set", "train.ar.steps=50", "--measured"],
+        &["plan", "tiny.kdl", "--set", "train.ar.steps=50"],
     ] {
         assert_fits(&project, arguments);
+    }
+    let plan = project.fmflow(&["plan", "tiny.kdl", "--set", "train.ar.steps=50"]).ok();
+    plan.says("\ntime left of all trainings: ")
+        .says(", as measured in this store; `plan --measured` has each of them\n");
+    let plan = project.fmflow(&["plan", "tiny.kdl", "--store", "new"]).ok().stdout;
+    assert!(!plan.contains("time left"), "nothing was measured there: {plan}");
+}
+
+#[test]
+fn what_stages_say_fits_the_terminal() {
+    let project = Project::tiny();
+    let shown = on_terminal(&project, 80, &["run", "tiny.kdl", "--until", "flow"], "");
+    assert!(shown.contains("supervised") && shown.contains("held-out loss after update"), "{shown}");
+    // Lines that move the cursor belong to bars.
+    for line in shown.lines().filter(|line| !line.contains('\x1b')) {
+        assert!(line.chars().count() <= 80, "{line:?} in\n{shown}");
     }
 }
 

@@ -222,6 +222,34 @@ fn a_window_that_is_too_small_or_a_dataset_that_ends_early_is_told() {
 }
 
 #[test]
+fn rows_of_a_window_are_shown_as_those_without_one() {
+    let (whole, window) = (whole(), project(&PIPELINE));
+    let show = |project: &Project| -> Value {
+        project.fmflow(&["run", "tiny.kdl"]).ok();
+        let shown = project.fmflow(&["data", "show", "tiny.kdl", "r/a", "-n", "1000", "--json"]).ok();
+        serde_json::from_str(&shown.stdout).unwrap()
+    };
+    let (all, seen) = (show(&whole), show(&window));
+    let summary = fs::read(whole.artifact("r/a").join("rows.json")).unwrap();
+    let summary: Value = serde_json::from_slice(&summary).unwrap();
+    let rows: Vec<u64> =
+        summary["shards"]["rows"].as_array().unwrap().iter().map(|rows| rows.as_u64().unwrap()).collect();
+    let there = seen["window"]["there"].as_array().unwrap();
+    let total: u64 = there.iter().map(|shard| rows[shard.as_u64().unwrap() as usize]).sum();
+    assert_eq!(seen["total"], total);
+    let mut compared = 0;
+    for row in seen["rows"].as_array().unwrap() {
+        let [shard, number] = [0, 1].map(|at| row["shard"][at].as_u64().unwrap());
+        let before: u64 = rows[..shard as usize].iter().sum();
+        if let Some(same) = all["rows"].get((before + number) as usize) {
+            assert_eq!(row["pieces"], same["pieces"], "shard {shard}, row {number}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 100 && all["window"].is_null(), "{compared}");
+}
+
+#[test]
 fn what_people_are_told_of_a_window() {
     let window = project(&PIPELINE);
     let plan = window.fmflow(&["plan", "tiny.kdl"]).ok();
@@ -234,11 +262,15 @@ fn what_people_are_told_of_a_window() {
         "{}",
         status.stdout
     );
+    let none = window.fmflow(&["data", "show", "tiny.kdl", "r/a"]).exits(8);
+    none.says("no shard of these rows is there").says("no training has read them yet").says("--held-out");
     window.fmflow(&["run", "tiny.kdl"]).ok();
     let why = window.fmflow(&["why", "tiny.kdl", "r/a"]).ok();
     why.says("the plan of the window is finished, and training makes its rows: 64 shards made so far");
-    let shown = window.fmflow(&["data", "show", "tiny.kdl", "r/a"]).exits(8);
-    shown.says("made while training reads them").says("--held-out");
+    let shown = window.fmflow(&["data", "show", "tiny.kdl", "r/a"]).ok();
+    let there = files(&window_folder(&window, "r/a"), ".rows").len();
+    let said = format!("in the {there} of 64 shards that are there now; {} were dropped", 64 - there);
+    assert!(shown.stdout.contains(&said) && shown.stdout.contains("row 0 (shard "), "{}", shown.stdout);
     window.fmflow(&["data", "show", "tiny.kdl", "r/a", "--held-out", "-n", "1"]).ok();
     let stats = window.fmflow(&["data", "stats", "tiny.kdl", "r/a"]).ok();
     assert!(stats.stdout.contains("rows of 64 tokens"), "{}", stats.stdout);

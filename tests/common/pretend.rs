@@ -8,7 +8,7 @@ use fmflow_engine::check::{CheckOptions, check_path};
 use fmflow_engine::cli::terminal::Terminal;
 use fmflow_engine::error::{Failure, FailureKind};
 use fmflow_engine::plan::{Plan, Selection, SourceDigests};
-use fmflow_engine::run::execute::{Execute, Job};
+use fmflow_engine::run::execute::{Execute, Job, Operations};
 use fmflow_engine::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
 use fmflow_engine::run::text::TextModel;
 use fmflow_engine::run::{RunOptions, RunOutcome, Runner, run_missing_stages};
@@ -57,7 +57,7 @@ impl Execute for Pretend {
         Ok(words)
     }
 
-    fn verify_deep(&self, _folder: &Path) -> Result<String, Failure> {
+    fn verify_deep(&self, _folder: &Path, _operations: Operations) -> Result<String, Failure> {
         Ok("equal".into())
     }
 

@@ -22,8 +22,17 @@ struct Source {
 /// Every Rust file of the packages.
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let roots = ["main.rs", "constrain/src", "engine/src", "grade/src", "ops/src", "serve/src", "stages/src"]
-        .map(|path| root.join(path));
+    let roots = [
+        "main.rs",
+        "memory.rs",
+        "constrain/src",
+        "engine/src",
+        "grade/src",
+        "ops/src",
+        "serve/src",
+        "stages/src",
+    ]
+    .map(|path| root.join(path));
     let files = roots.iter().flat_map(walkdir::WalkDir::new).map(|entry| entry.unwrap().into_path());
     let mut found: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "rs")).collect();
     found.sort();

@@ -29,11 +29,23 @@ fn settings() -> OptimizerSettings {
     OptimizerSettings { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: Some(1.0), no_decay }
 }
 
-/// The gradient of update `k` on one row, and its loss.
-fn differentiate(model: &Backbone, length: usize, k: usize) -> (Vec<Tensor<1>>, f64) {
-    let rows = [row(length, model.config().vocab_size, k)];
+/// What an update trains on.
+#[derive(Clone, Copy)]
+pub(super) struct Batch {
+    /// Rows of an update, one at a time.
+    pub(super) rows: usize,
+    /// Tokens of a row.
+    pub(super) length: usize,
+    /// Whether blocks are recomputed in the backward pass.
+    pub(super) recompute: bool,
+}
+
+/// The gradient of update `k`, and its loss.
+fn differentiate(model: &Backbone, batch: Batch, k: usize) -> (Vec<Tensor<1>>, f64) {
+    let numbers = k * batch.rows..(k + 1) * batch.rows;
+    let rows: Vec<Row> = numbers.map(|seed| row(batch.length, model.config().vocab_size, seed)).collect();
     let update = build_update(1, k as u64, &rows, 1, &TrainingTask::Autoregressive);
-    let how = ForwardOptions { attention: Attention::Causal, anneal: None, recompute: true };
+    let how = ForwardOptions { attention: Attention::Causal, anneal: None, recompute: batch.recompute };
     let (gradients, sum) = compute_update_gradient(model, &update, how, 1).unwrap();
     (gradients, sum.weighted / update.divisor)
 }
@@ -46,7 +58,7 @@ pub(super) fn compare_with_cpu(device: &Device) {
         let run = |device: &Device| {
             let model =
                 Backbone::new(&config, TimeConditioning::None, 3, device).unwrap().computing_in(precision);
-            let (gradients, loss) = differentiate(&model, length, 1);
+            let (gradients, loss) = differentiate(&model, Batch { rows: 1, length, recompute: true }, 1);
             let values = gradients.into_iter().flat_map(|g| g.try_into_vec_as::<f32>().unwrap());
             (loss, values.map(f64::from).collect::<Vec<f64>>())
         };
@@ -61,8 +73,8 @@ pub(super) fn compare_with_cpu(device: &Device) {
     }
 }
 
-/// Updates in bf16 on one row each.
-pub(super) fn measure(device: &Device, shape: &Shape, length: usize, updates: usize) {
+/// Updates in bf16.
+pub(super) fn measure(device: &Device, shape: &Shape, batch: Batch, updates: usize) {
     let start = Instant::now();
     let model = Backbone::new(&shape.config, TimeConditioning::None, 1, device).unwrap();
     let mut model = model.computing_in(Precision::Bf16);
@@ -71,16 +83,18 @@ pub(super) fn measure(device: &Device, shape: &Shape, length: usize, updates: us
     report(json!({ "start": shape.name, "seconds": start.elapsed().as_secs_f64() }));
     for k in 0..updates {
         let start = Instant::now();
-        let (gradients, loss) = differentiate(&model, length, k);
+        let (gradients, loss) = differentiate(&model, batch, k);
         device.sync().unwrap();
         let gradient_seconds = start.elapsed().as_secs_f64();
         let (next, facts) = adamw.step(model, gradients, 1e-4, k as u64).unwrap();
         model = next;
         device.sync().unwrap();
         let seconds = start.elapsed().as_secs_f64();
+        let Batch { rows, length, recompute } = batch;
         report(json!({
-            "update": k, "shape": shape.name, "length": length, "loss": loss, "norm": facts.grad_norm,
-            "gradient_s": gradient_seconds, "seconds": seconds, "tokens_per_second": length as f64 / seconds,
+            "update": k, "shape": shape.name, "rows": rows, "length": length, "recompute": recompute,
+            "loss": loss, "norm": facts.grad_norm, "gradient_s": gradient_seconds, "seconds": seconds,
+            "tokens_per_second": (rows * length) as f64 / seconds,
         }));
     }
 }

@@ -5,6 +5,8 @@ mod attention;
 mod benchmarks;
 mod branch;
 mod capacity;
+mod card;
+mod chat_templates;
 mod checkpoint_folders;
 mod checkpoint_use;
 mod context;
@@ -67,7 +69,10 @@ pub(crate) fn lint_pipeline(
     conversations::lint_conversations(&folders, lineages, sink);
     for stage in stages {
         match &stage.config {
-            StageConfig::Train(config) => lint_train_stage(world, lineages, (stage, config), sink),
+            StageConfig::Train(config) => {
+                lint_train_stage(world, lineages, (stage, config), sink);
+                chat_templates::lint_chat_templates(&folders, lineages, stage, sink);
+            }
             StageConfig::Convert(config) => {
                 checkpoint_use::lint_conversion(lineages, stage, config, sink);
                 vocabulary::lint_mask_token(lineages, &folders, stage, config, sink);
@@ -102,6 +107,7 @@ fn lint_train_stage(
 ) {
     training::lint_training(lineages, stage, config, sink);
     optimizer::lint_optimizer(lineages, stage, config, sink);
+    card::lint_card(world, stage, config, sink);
     flow_objective::lint_flow_objective(stage, config, sink);
     growth::lint_growing_training(stage, config, sink);
     strides::lint_strides(lineages, stage, config, sink);

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::plan::{Plan, PlanState};
-use crate::store::Store;
 use crate::store::trusted::verify_for_reading;
+use crate::store::{RowsWindow, Store, WindowShards};
 
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true)]
@@ -87,6 +87,19 @@ impl<'a> FinishedStages<'a> {
                 Err(Error::Corrupt { folder, file: problem.file.clone(), what: problem.what.clone() })
             }
             _ => Err(unfinished_stage(planned, self.source, context)),
+        }
+    }
+
+    /// What the window of the rows called `name` has; nothing without a window.
+    fn list_window(&self, name: &str) -> Result<WindowShards> {
+        let stage = self.pipeline.find_stage(name)?;
+        let StageConfig::Rows(config) = &stage.config else { return Ok(WindowShards::default()) };
+        match self.store.as_ref().filter(|_| config.window.is_some()) {
+            Some(store) => {
+                let fingerprint = &self.plan.planned(stage.id).key.fingerprint;
+                RowsWindow::of(store, name, fingerprint).list_shards()
+            }
+            None => Ok(WindowShards::default()),
         }
     }
 

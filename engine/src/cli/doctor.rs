@@ -1,5 +1,6 @@
 //! `fmflow doctor`: reports what this build, this machine and the store offer, and what would stop a run.
 
+mod grading;
 mod machine;
 mod store_location;
 
@@ -87,17 +88,26 @@ impl DoctorFindings {
     }
 }
 
+/// What this machine has for a pipeline.
+struct MachineLimits {
+    /// Bytes that are free where the store is, if that is known.
+    free: Option<u64>,
+    /// Why no program can be graded, if none can.
+    grading: std::result::Result<(), String>,
+}
+
 pub(super) fn run_doctor(arguments: &DoctorArguments, context: &CommandContext<'_>) -> Result<()> {
     let mut findings = DoctorFindings { topic: "program", list: vec![] };
     inspect_program(&mut findings, context.execute);
     findings.topic = "machine";
     machine::inspect_machine(&mut findings);
+    let grading = grading::inspect_grading(&mut findings);
     findings.topic = "store";
     let free = store_location::inspect_store_location(&mut findings, context);
     let errors = arguments.file.as_ref().map_or(Vec::new(), |file| {
         findings.topic = "pipeline";
         let source = PipelineArguments { file: file.clone(), settings: arguments.settings.clone() };
-        inspect_pipeline(&mut findings, &source, free, context)
+        inspect_pipeline(&mut findings, &source, &MachineLimits { free, grading }, context)
     });
     let findings = findings.list;
     let obstacle = findings.iter().find_map(|finding| match finding.state {
@@ -142,7 +152,7 @@ fn inspect_program(findings: &mut DoctorFindings, execute: Option<&dyn Execute>)
 fn inspect_pipeline(
     findings: &mut DoctorFindings,
     source: &PipelineArguments,
-    free: Option<u64>,
+    limits: &MachineLimits,
     context: &CommandContext<'_>,
 ) -> Vec<Diagnostic> {
     let file = show_path(&source.file);
@@ -162,7 +172,10 @@ fn inspect_pipeline(
         findings.add_obstacle(file, what, refused.as_ref().map_or(2, Error::exit_code));
         return errors;
     };
-    inspect_pipeline_needs(findings, file, &pipeline, free, context);
+    inspect_pipeline_needs(findings, file, &pipeline, limits.free, context);
+    if let Err(missing) = &limits.grading {
+        grading::inspect_benchmarks(findings, &pipeline, missing);
+    }
     inspect_consent(findings, &pipeline, &source.format_next_command("approve", "", context));
     errors
 }

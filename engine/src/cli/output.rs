@@ -10,9 +10,11 @@ use serde_json::Value;
 
 use super::Color;
 use crate::error::{Error, Result};
+use crate::run::last_words;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::escape::{escape_json, escape_message, escape_text, show_path};
 use crate::text::render::{self, DrawingStyle};
+use crate::text::wrap::wrap_message;
 
 /// Whether this process has printed its one JSON answer.
 static ANSWERED: AtomicBool = AtomicBool::new(false);
@@ -113,9 +115,9 @@ impl Output {
         write_stdout(escape_json(&text).as_bytes())
     }
 
-    /// Prints a message on stderr.
+    /// Prints a message on stderr; its sentences fit the terminal.
     pub(super) fn message(self, text: &str) {
-        write_stderr(&escape_text(text));
+        write_stderr(&fit_message(&escape_text(text)));
     }
 
     /// Draws findings on stderr. The drawing escapes the words of others itself, because it has colors of its own.
@@ -134,12 +136,17 @@ impl Output {
         if let Error::Contradiction { stage, findings } = error {
             self.drawings(findings);
             let again = "change one of the two; the stage was not started";
-            write_stderr(self.label());
-            return self.message(&format!(" stage `{stage}` contradicts its inputs\nhelp: {again}\n"));
+            return self.labelled(&format!("stage `{stage}` contradicts its inputs\nhelp: {again}\n"));
         }
         let help = error.help().map(|help| format!("help: {}\n", escape_message(&help))).unwrap_or_default();
+        self.labelled(&format!("{}\n{help}", escape_message(&error.to_string())));
+    }
+
+    /// Prints a message behind the label of an error.
+    fn labelled(self, text: &str) {
+        let text = fit_message(&escape_text(&format!("error: {text}")));
         write_stderr(self.label());
-        self.message(&format!(" {}\n{help}", escape_message(&error.to_string())));
+        write_stderr(text.strip_prefix("error:").unwrap_or(&text));
     }
 
     fn label(self) -> &'static str {
@@ -211,6 +218,25 @@ pub(super) fn has_answered() -> bool {
 /// Writes a line to stderr where there is no [`Output`].
 pub(super) fn write_stderr_line(text: &str) {
     write_stderr(&format!("{}\n", escape_text(text)));
+}
+
+/// Tells that memory ran out, and ends the process.
+pub(super) fn end_out_of_memory() -> ! {
+    if !last_words::is_first_to_tell() {
+        // The thread that tells it ends this one, too.
+        loop {
+            std::thread::park();
+        }
+    }
+    let mut text = String::new();
+    last_words::write_out_of_memory(None, &mut text).expect("a string takes every text");
+    write_stderr(&escape_text(&text));
+    std::process::exit(i32::from(last_words::OUT_OF_MEMORY_EXIT))
+}
+
+/// A message in lines that fit the terminal of stderr, if that is one.
+fn fit_message(text: &str) -> String {
+    read_terminal_columns(io::stderr()).map_or_else(|| text.to_owned(), |columns| wrap_message(text, columns))
 }
 
 /// Writes to stderr. A command must not fail because its stderr was closed, so errors are ignored.

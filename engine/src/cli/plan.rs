@@ -136,16 +136,13 @@ pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) 
     let asked =
         Consent::find(&pipeline, plan.running().into_iter().map(|planned| pipeline.stage(planned.id)))?;
     let long = describe_long_prompts(&pipeline, &plan, store.as_ref(), context);
-    let times = match arguments.measured {
-        true => Some(estimate_times(&pipeline, &plan, store.as_ref().map(|store| (store, &listing)))?),
-        false => None,
-    };
+    let times = estimate_times(&pipeline, &plan, store.as_ref().map(|store| (store, &listing)))?;
     if arguments.json {
         let mut answer = json::render_plan_json(&pipeline, &plan);
         answer["commands"] = asked.to_json();
         answer["long-prompts"] = long.into();
-        if let Some(times) = &times {
-            answer["times"] = json::render_times_json(times);
+        if arguments.measured {
+            answer["times"] = json::render_times_json(&times);
         }
         context.output.json(&answer)?;
     } else {
@@ -154,7 +151,10 @@ pub(super) fn run_plan(arguments: &PlanArguments, context: &CommandContext<'_>) 
         let refused = commands.into_iter().chain(long).collect();
         let next = source.format_next_command("run", &arguments.which.format_run_flags(&plan), context);
         let commands = text::PlannedCommands { shown: asked.render(), refused, next };
-        let times = times.map(|times| text::render_times(&pipeline, &times)).unwrap_or_default();
+        let times = match arguments.measured {
+            true => text::render_times(&pipeline, &times),
+            false => text::summarize_times(&times).map(|line| line + "\n").unwrap_or_default(),
+        };
         context.output.result(&(text::render_plan_text(&pipeline, &plan, &commands) + &times))?;
     }
     context.output.message(&arguments.source.render_warnings(&warnings, context));

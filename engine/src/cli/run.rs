@@ -21,15 +21,12 @@ use super::pipeline_arguments::{PipelineArguments, SettingArguments};
 use super::store_place::{tell_finished_elsewhere, tell_store};
 use super::{CommandContext, plan, signals};
 use crate::cli::terminal::Terminal;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, WRITABLE};
 use crate::plan::{Plan, Selection};
 use crate::run::{RunOptions, Runner, refuse_changes, refuse_unsupported, run_missing_stages};
 use crate::store::{Store, StoreLock};
 use crate::text::escape::show_path;
 use crate::text::read::display_path;
-
-/// Help for a store that cannot be written.
-const WRITABLE: &str = "make the store writable, or name another folder with `--store`";
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -215,9 +212,12 @@ fn execute_pipeline(
         interrupt: &interrupt,
         gate: Some(gate),
         options: &options,
-    })?;
+    });
+    let in_store = |error: &Error| matches!(error, Error::Io { path, .. } if path.starts_with(store.root()));
+    let explain = |error| if in_store(&error) { unwritable_store(error) } else { error };
+    let ran = ran.map_err(explain)?;
     report_run(&ran, &list_next_commands(&ran, source, how, work, context), None, how.json, context)?;
-    end_run(ran, context)
+    end_run(ran, context).map_err(explain)
 }
 
 /// The flag that a signal sets.

@@ -15,6 +15,7 @@ use crate::store::{Manifest, Store, manifest, summary};
 use crate::text::display::{count_noun, format_bytes};
 use crate::text::escape::{escape_line, show_path};
 use crate::text::read::display_path;
+use crate::text::wrap::fit_sentences;
 
 #[derive(Debug, Args)]
 pub(super) struct ShowArguments {
@@ -150,7 +151,7 @@ fn read_stage_summary(store: &Store, planned: &PlannedStage) -> Result<(String, 
 
 fn render_summary(summary: &Summary) -> String {
     let lines = summary.lines.iter().map(|line| format!("  {}\n", escape_line(line)));
-    format!("{}\n{}", escape_line(&summary.headline), lines.collect::<String>())
+    fit_sentences(&format!("{}\n{}", escape_line(&summary.headline), lines.collect::<String>()))
 }
 
 /// A manifest as text, for people.

@@ -24,6 +24,7 @@ use crate::store::lock::LockHolder;
 use crate::store::{Store, StoreListing, lock, metrics, summary};
 use crate::text::display::{list_kept_updates, render_table};
 use crate::text::read::display_path;
+use crate::text::wrap::fit_sentences;
 use history::PipelineRuns;
 
 /// Time between two looks at the store.
@@ -126,7 +127,8 @@ impl PipelineStatus {
         let head = ["stage", "state", "result", "artifact"];
         let mut text = render_table(&head, self.rows.iter().map(StatusRow::cells).collect());
         text += "\n";
-        self.rows.iter().filter_map(StatusRow::describe_permanent).for_each(|line| text += &line);
+        let permanent = self.rows.iter().filter_map(StatusRow::describe_permanent);
+        permanent.for_each(|line| text += &fit_sentences(&line));
         for holder in &self.running {
             let _ = writeln!(text, "a run is in progress: {}", holder.words);
         }

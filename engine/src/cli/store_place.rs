@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -83,11 +84,31 @@ pub(super) fn tell_finished_elsewhere(plan: &Plan, file: &Path, context: &Comman
     }
 }
 
+/// Folders that are looked into for a store. A folder with more of them is no project.
+const MOST_FOLDERS: usize = 256;
+
+/// Where a store one folder away may be: in a folder that lies in this one, or beside it, so that a file that was moved finds its results.
+/// Hidden folders are no projects, and folders of other users are not looked into.
+fn list_near_places(start: &Path) -> Vec<PathBuf> {
+    let user = rustix::process::geteuid().as_raw();
+    let own = |folder: &&Path| fs::metadata(folder).is_ok_and(|about| about.uid() == user);
+    let around = std::iter::once(start).chain(start.parent()).filter(own);
+    // What cannot be read has no store for this user.
+    let folders = around.filter_map(|folder| fs::read_dir(folder).ok()).flat_map(|entries| {
+        let entries = entries.filter_map(std::result::Result::ok);
+        let is_shown = |entry: &fs::DirEntry| !entry.file_name().as_bytes().starts_with(b".");
+        let folders =
+            entries.filter(|entry| is_shown(entry) && entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.take(MOST_FOLDERS).map(|entry| entry.path().join(NAME)).collect::<Vec<_>>()
+    });
+    folders.collect()
+}
+
 /// Stores near a file and the current folder, other than `used`.
 fn list_others(file: &Path, used: &Path) -> Vec<PathBuf> {
     let (own, here) = (find_start(Some(file)), find_start(None));
-    let mut places: Vec<PathBuf> =
-        list_places(&own).chain(list_places(&here)).map(|place| shorten(&place)).collect();
+    let above = list_places(&own).chain(list_places(&here));
+    let mut places: Vec<PathBuf> = above.chain(list_near_places(&own)).map(|place| shorten(&place)).collect();
     let used = shorten(&to_absolute_path(used));
     places.sort_unstable();
     places.dedup();
@@ -112,6 +133,15 @@ mod tests {
             assert_eq!(find_store(Some(&file)), near.join(NAME));
         }
         assert_eq!(list_others(&file, &inner.join(NAME)), [root.join(NAME), root.join("a").join(NAME)]);
+        // One folder away: below, and beside.
+        for near in [&inner.join("below"), &root.join("a/beside"), &inner.join("below/further")] {
+            fs::create_dir_all(near.join(NAME)).unwrap();
+        }
+        let near = [root.join(NAME), root.join("a").join(NAME), inner.join("below").join(NAME)];
+        let near: Vec<_> = near.into_iter().chain([root.join("a/beside").join(NAME)]).collect();
+        let (found, expected) =
+            (list_others(&file, &inner.join(NAME)), std::collections::BTreeSet::from_iter(near));
+        assert_eq!(found.into_iter().collect::<std::collections::BTreeSet<_>>(), expected);
         // What is there counts, even if it cannot be a store.
         fs::remove_dir(inner.join(NAME)).unwrap();
         std::os::unix::fs::symlink("nowhere", inner.join(NAME)).unwrap();

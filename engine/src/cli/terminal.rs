@@ -1,14 +1,18 @@
 //! Progress on stderr, for people: bars on a terminal, plain lines at intervals otherwise. Also the table at the end of a run.
 
+mod bar;
 mod run_time;
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use bar::StageBar;
+use indicatif::{MultiProgress, ProgressDrawTarget};
 use run_time::{RunTime, list_loads};
+use unicode_width::UnicodeWidthStr;
 
+use super::output::read_terminal_columns;
 use crate::error::Error;
 use crate::pipeline::Pipeline;
 use crate::plan::{Plan, PlanState};
@@ -16,12 +20,16 @@ use crate::run::execute::{Progress, ProgressReporter};
 use crate::run::{RunEvents, RunOutcome, StageEnd, StageOutcome};
 use crate::text::display::{format_duration, render_table};
 use crate::text::escape::{escape_line, escape_message};
+use crate::text::wrap::wrap_line;
 
 /// Minimum time between two progress lines of a stage.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often a bar is drawn without news.
-const TICK: Duration = Duration::from_secs(1);
+/// Where the details of a stage go on that are longer than a line of the terminal.
+const DETAIL_INDENT: usize = 8;
+
+/// Where a note goes on.
+const NOTE_INDENT: usize = 6;
 
 /// Reports the progress of a run on stderr.
 #[derive(Debug)]
@@ -51,11 +59,11 @@ impl Terminal {
         Self { time, ..Self::new(names) }
     }
 
-    /// Writes a line above the bars.
-    fn write_above_bars(&self, line: &str) {
+    /// Writes a line above the bars, which goes on after `indent` spaces.
+    fn write_above_bars(&self, line: &str, indent: usize) {
         match &self.bars {
-            Some(bars) => bars.suspend(|| write_progress_line(line)),
-            None => write_progress_line(line),
+            Some(bars) => bars.suspend(|| write_progress_line(line, indent)),
+            None => write_progress_line(line, indent),
         }
     }
 
@@ -76,7 +84,7 @@ impl RunEvents for Terminal {
         if let Some(bars) = &self.bars {
             return Box::new(StageBar::new(bars, &name, &start, StageTime::of(stage, &self.time)));
         }
-        write_progress_line(&format!("{name}  {start}"));
+        write_progress_line(&format!("{name}  {start}"), self.width + 2);
         Box::new(StageLines { name, last: Mutex::default(), time: StageTime::of(stage, &self.time) })
     }
 
@@ -90,28 +98,34 @@ impl RunEvents for Terminal {
                 format!("{name}  {} after {}", ended.word(), format_duration(*seconds))
             }
         };
-        self.write_above_bars(line.trim_end());
-        lines.iter().for_each(|line| self.write_above_bars(&format!("    {line}")));
+        self.write_above_bars(line.trim_end(), self.width + 2);
+        lines.iter().for_each(|line| self.write_above_bars(&format!("    {line}"), DETAIL_INDENT));
     }
 
     fn note(&self, text: &str) {
-        self.write_above_bars(&format!("note: {text}"));
+        self.write_above_bars(&format!("note: {text}"), NOTE_INDENT);
     }
 
     fn fail(&self, error: &Error, running: &[&str]) {
         let running = running.join("`, `");
         for line in escape_message(&format!("error: {error}")).lines() {
-            self.write_above_bars(line);
+            self.write_above_bars(line, NOTE_INDENT);
         }
-        self.write_above_bars(&format!(
-            "note: no new stage starts; still running: `{running}`; a signal stops them with a checkpoint"
+        self.note(&format!(
+            "no new stage starts; still running: `{running}`; a signal stops them with a checkpoint"
         ));
     }
 }
 
-/// Writes a line to stderr. A run must not fail because its stderr was closed, so errors are ignored.
-fn write_progress_line(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", escape_line(line));
+/// Writes a line to stderr; on a terminal that it does not fit, it goes on after `indent` spaces. A run must not fail because its stderr was
+/// closed, so errors are ignored.
+fn write_progress_line(line: &str, indent: usize) {
+    let line = escape_line(line);
+    let line = match read_terminal_columns(std::io::stderr()) {
+        Some(columns) => wrap_line(&line, columns, indent),
+        None => line.into_owned(),
+    };
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// What is left of a stage and of its run.
@@ -142,53 +156,6 @@ impl<'a> StageTime<'a> {
     }
 }
 
-/// Reports a stage as a bar, which disappears when the stage ends.
-struct StageBar<'a> {
-    time: StageTime<'a>,
-    bars: MultiProgress,
-    bar: ProgressBar,
-    name: String,
-}
-
-impl<'a> StageBar<'a> {
-    fn new(bars: &MultiProgress, name: &str, start: &str, time: StageTime<'a>) -> Self {
-        let bar = bars.add(ProgressBar::no_length());
-        let style =
-            ProgressStyle::with_template("{prefix}  {elapsed_precise} {wide_bar} {pos}/{len}  {msg}  {eta}");
-        bar.set_style(style.expect("indicatif reads this template").progress_chars("━╸ "));
-        bar.set_prefix(escape_line(name).into_owned());
-        bar.set_message(escape_line(start).into_owned());
-        // An update, or what a stage reads before its first one, may take minutes: somebody should see that it goes on.
-        bar.enable_steady_tick(TICK);
-        Self { time, bars: bars.clone(), bar, name: name.to_string() }
-    }
-}
-
-impl ProgressReporter for StageBar<'_> {
-    fn progress(&self, progress: &Progress<'_>) {
-        self.bar.set_length(progress.total);
-        self.bar.set_position(progress.done);
-        let (rest, note) = self.time.describe(progress, false);
-        self.bar.set_message(escape_line(&format!("{}{rest}", progress.text)).into_owned());
-        note.iter().for_each(|note| self.note(note));
-    }
-
-    fn event(&self, text: &str) {
-        self.bars.suspend(|| write_progress_line(&format!("{}  {text}", self.name)));
-    }
-
-    fn note(&self, text: &str) {
-        self.bars.suspend(|| write_progress_line(&format!("{}  note: {text}", self.name)));
-    }
-}
-
-impl Drop for StageBar<'_> {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-        self.bars.remove(&self.bar);
-    }
-}
-
 /// Reports a stage as plain lines.
 struct StageLines<'a> {
     name: String,
@@ -214,6 +181,12 @@ impl Pace {
     }
 }
 
+impl StageLines<'_> {
+    fn write(&self, text: &str) {
+        write_progress_line(&format!("{}  {text}", self.name), self.name.width() + 2);
+    }
+}
+
 impl ProgressReporter for StageLines<'_> {
     fn progress(&self, progress: &Progress<'_>) {
         let Progress { done, total, unit, text } = progress;
@@ -222,16 +195,16 @@ impl ProgressReporter for StageLines<'_> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= INTERVAL) {
             *last = Some(Instant::now());
-            write_progress_line(format!("{}  {unit} {done}/{total}  {text}{rest}", self.name).trim_end());
+            self.write(format!("{unit} {done}/{total}  {text}{rest}").trim_end());
         }
     }
 
     fn event(&self, text: &str) {
-        write_progress_line(&format!("{}  {text}", self.name));
+        self.write(text);
     }
 
     fn note(&self, text: &str) {
-        write_progress_line(&format!("{}  note: {text}", self.name));
+        self.write(&format!("note: {text}"));
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{CommandContext, usage_error};
 use crate::cli::run::parse_device;
 use crate::error::{Error, Result};
+use crate::run::execute::Operations;
 use crate::store::Manifest;
 use crate::store::layout::WINDOWS;
 use crate::store::verify::{IntegrityError, VerifyDepth, inspect_folder};
@@ -23,6 +24,9 @@ pub(super) struct VerifyArguments {
     /// Also repeat the forward pass of its certificate
     #[arg(long)]
     deep: bool,
+    /// What computes in `--deep`
+    #[arg(long, default_value = "fused", requires = "deep")]
+    ops: Operations,
     /// Also answer requests alone, in batches and with a cache, and compare the tokens
     #[arg(long)]
     batches: bool,
@@ -95,7 +99,7 @@ fn verify_window(window: &Path) -> Result<impl Iterator<Item = IntegrityError>> 
 
 fn verify_certificate(arguments: &VerifyArguments, context: &CommandContext<'_>) -> Result<String> {
     let name = show_path(&arguments.folder);
-    let done = context.executor()?.verify_deep(&arguments.folder);
+    let done = context.executor()?.verify_deep(&arguments.folder, arguments.ops);
     done.map_err(|failure| Error::Stage { stage: name, failure })
 }
 

@@ -14,6 +14,7 @@ mod values;
 
 use std::fmt::Debug;
 use std::io::{Error, Read as _, Seek as _};
+use std::ops::Range;
 
 use serde_json::{Map, Value};
 
@@ -114,6 +115,21 @@ pub(super) fn open_rows(file: DataFile, parser: &DocumentParser) -> Result<Box<d
         #[cfg(feature = "columns")]
         FileLayout::Arrow => Ok(Box::new(arrow_file::ArrowRows::open(file, parser)?)),
         _ => refuse_tables(file),
+    }
+}
+
+/// The same for the row groups of a Parquet file that begin in a range of its bytes.
+pub(super) fn open_row_groups(
+    file: DataFile,
+    parser: &DocumentParser,
+    bytes: Range<u64>,
+) -> Result<Box<dyn RowSource>, ColumnFault> {
+    #[cfg(feature = "columns")]
+    return Ok(Box::new(parquet_file::ParquetRows::open(file, parser)?.within(bytes)));
+    #[cfg(not(feature = "columns"))]
+    {
+        let _ = bytes;
+        open_rows(file, parser)
     }
 }
 

@@ -1,15 +1,16 @@
 //! Reads the records of one data file, whatever its format, and makes documents of them. `check` reads the beginning of a file with
 //! it, and the stages read all of it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
+use std::ops::Range;
 
 use serde_json::{Map, Value};
 
 use super::array::ArrayElements;
-use super::columns::{ColumnFault, RowSource, open_rows};
+use super::columns::{ColumnFault, RowSource, open_row_groups, open_rows};
 use super::fault::RecordFault;
 use super::line::{LineFault, decode_line};
-use super::lines::{DataBytes, DataLines};
+use super::lines::{DataBytes, DataLines, LinesRead};
 use super::parser::{DocumentParser, ParsedDocument, ParsedRecord};
 use super::place::RecordPlace;
 use crate::pipeline::config::FileLayout;
@@ -37,6 +38,8 @@ enum RecordSource {
     Lines(DataLines),
     Array(ArrayElements<DataBytes>),
     Rows(Box<dyn RowSource>),
+    /// A part of a file that has no records of its own.
+    Nothing,
 }
 
 impl RecordReader {
@@ -64,12 +67,54 @@ impl RecordReader {
         Ok(Self { source, found: false })
     }
 
+    /// Begins to read the records that begin in a range of the bytes of `file`: lines, or row groups. A compressed file has all of them
+    /// in the part that begins with byte 0. `read` is how far the lines were read before.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_part(
+        mut file: DataFile,
+        name: &str,
+        parser: &DocumentParser,
+        bytes: Range<u64>,
+        read: Option<LinesRead>,
+    ) -> Result<Self, RecordFault> {
+        let source = match parser.layout() {
+            FileLayout::Text(_) | FileLayout::Jsonl => {
+                let packed = file.try_clone().and_then(|file| Ok(UnpackedFile::new(file, name)?.is_packed()));
+                match (packed.map_err(RecordFault::Unreadable)?, bytes.start) {
+                    (false, _) => RecordSource::Lines(DataLines::of_part(file, bytes, read)?),
+                    (true, 0) => {
+                        file.rewind().map_err(RecordFault::Unreadable)?;
+                        return Self::open(file, name, parser, u64::MAX);
+                    }
+                    (true, _) => RecordSource::Nothing,
+                }
+            }
+            FileLayout::Parquet => RecordSource::Rows(open_row_groups(file, parser, bytes)?),
+            FileLayout::Json | FileLayout::Arrow => {
+                unreachable!("only files of lines and of row groups are divided")
+            }
+        };
+        Ok(Self { source, found: false })
+    }
+
+    /// How far the lines of the file were read, if it has lines and they were counted from the first one on.
+    #[must_use]
+    pub fn lines_read(&self) -> Option<LinesRead> {
+        match &self.source {
+            RecordSource::Lines(lines) => lines.lines_read(),
+            _ => None,
+        }
+    }
+
     /// The next record; `None` at the end of the file.
     ///
     /// # Errors
     /// If the next record is at fault. Unless it was the last, the next call reads the record after it.
     pub fn next_record(&mut self, parser: &DocumentParser) -> Result<Option<ParsedRecord>, RecordFault> {
-        let (first, layout) = (!self.has_found(), parser.layout());
+        let begins = !matches!(&self.source, RecordSource::Lines(lines) if !lines.are_first());
+        let (first, layout) = (begins && !self.has_found(), parser.layout());
         let found = match (&mut self.source, layout) {
             (RecordSource::Lines(lines), FileLayout::Text(documents)) => lines
                 .next_text(documents)?
@@ -80,6 +125,7 @@ impl RecordReader {
                 decode_line(bytes, 0).and_then(|text| parser.parse(&text, false))
             }),
             (RecordSource::Rows(rows), _) => rows.next_row()?.map(|fields| parser.parse_fields(fields)),
+            (RecordSource::Nothing, _) => return Ok(None),
         };
         self.found |= found.is_some();
         let place = self.place();
@@ -99,6 +145,7 @@ impl RecordReader {
             RecordSource::Lines(lines) => lines.place(),
             RecordSource::Array(elements) => elements.place(),
             RecordSource::Rows(rows) => rows.place(),
+            RecordSource::Nothing => RecordPlace::Line(0),
         }
     }
 
@@ -114,7 +161,7 @@ impl RecordReader {
         match &self.source {
             RecordSource::Lines(lines) => lines.reader().get_ref().limit() == 0,
             RecordSource::Array(elements) => elements.reader().get_ref().limit() == 0,
-            RecordSource::Rows(_) => false,
+            RecordSource::Rows(_) | RecordSource::Nothing => false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use super::{Error, Shortage};
+use super::{Error, Shortage, WRITABLE};
 
 /// Why a stage did not finish.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -26,6 +26,8 @@ pub enum FailureKind {
     Corrupt,
     /// Storage is full; resumable (6).
     Space(Shortage),
+    /// The store cannot be written (2).
+    Unwritable,
     /// Training diverged (7).
     Diverged,
     /// Input is invalid or changed since the plan (8).
@@ -44,6 +46,7 @@ impl FailureKind {
             Self::Stage => "stage-failed",
             Self::Corrupt => "corrupt",
             Self::Space(_) => "out-of-space",
+            Self::Unwritable => "usage",
             Self::Diverged => "diverged",
             Self::Input => "input",
             Self::Interrupted => "stopped",
@@ -58,6 +61,7 @@ impl FailureKind {
             Self::Stage => 1,
             Self::Corrupt => 4,
             Self::Space(_) => 6,
+            Self::Unwritable => 2,
             Self::Diverged => 7,
             Self::Input => 8,
             Self::Interrupted => 75,
@@ -87,7 +91,21 @@ impl Failure {
             let (kind, help) = (FailureKind::Space(shortage), Some(shortage.help()));
             Some(Self { kind, message: error.to_string(), help })
         };
-        own.or_else(full).unwrap_or_else(|| Self { kind, message: error.to_string(), help })
+        // Stages write to the store alone.
+        let read_only = || {
+            visit_causes(error, |cause| {
+                cause
+                    .downcast_ref::<io::Error>()
+                    .filter(|cause| cause.kind() == io::ErrorKind::ReadOnlyFilesystem)?;
+                let (kind, help) = (FailureKind::Unwritable, Some(WRITABLE.to_owned()));
+                Some(Self { kind, message: error.to_string(), help })
+            })
+        };
+        own.or_else(full).or_else(read_only).unwrap_or_else(|| Self {
+            kind,
+            message: error.to_string(),
+            help,
+        })
     }
 
     fn from_error(error: &Error) -> Self {
@@ -96,6 +114,10 @@ impl Failure {
             (4, None) => FailureKind::Corrupt,
             (8, None) => FailureKind::Input,
             (70, None) => FailureKind::Defect,
+            (_, None) if error.is_unwritable() => {
+                let help = Some(WRITABLE.to_owned());
+                return Self { kind: FailureKind::Unwritable, message: error.to_string(), help };
+            }
             (_, None) => FailureKind::Stage,
         };
         Self { kind, message: error.to_string(), help: error.help() }
@@ -204,6 +226,28 @@ mod tests {
         let plain = Wrapped { file: "x", cause: io::Error::other("no") };
         let failure = Failure::classify(&plain, FailureKind::Input, Some("write it".into()));
         assert_eq!((failure.kind, failure.help.as_deref()), (FailureKind::Input, Some("write it")));
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_written_is_no_failure_of_the_stage() {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        let named =
+            |action, kind: io::ErrorKind| Failure::from(Error::io(action, Path::new("x"))(kind.into()));
+        for failure in [
+            named("publish", PermissionDenied),
+            named("read", ReadOnlyFilesystem),
+            io::Error::from(ReadOnlyFilesystem).into(),
+        ] {
+            assert_eq!(failure.kind, FailureKind::Unwritable, "{failure}");
+            assert!(failure.help.is_some_and(|help| help.contains("--store")));
+        }
+        for action in ["read", "open", "list"] {
+            assert_eq!(
+                named(action, PermissionDenied).kind,
+                FailureKind::Stage,
+                "data may be unreadable: {action}"
+            );
+        }
     }
 
     #[test]

@@ -113,6 +113,12 @@ impl CheckpointFolder {
         text_rules::has_template(self)
     }
 
+    /// The text of its chat template, if it has one; the outer `None` if its files cannot be read.
+    #[must_use]
+    pub(crate) fn find_template(&self) -> Option<Option<String>> {
+        text_rules::find_template(self)
+    }
+
     /// Whether the folder has a file of this name.
     #[must_use]
     pub(crate) fn has(&self, name: &str) -> bool {

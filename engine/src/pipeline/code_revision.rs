@@ -1,7 +1,12 @@
 //! How often the code behind each kind of stage has changed its results.
 
 use crate::pipeline::config::sample::ExactMatch;
-use crate::pipeline::config::{EvaluateConfig, ExportFormat, Prompt, StageConfig};
+use crate::pipeline::config::{
+    DatasetFormat, EvaluateConfig, ExportFormat, Prompt, RowsConfig, StageConfig, TokenizerConfig,
+};
+use crate::pipeline::shards::has_independent_records;
+use crate::pipeline::source_facts::plan_shards;
+use crate::pipeline::stage::Stage;
 
 /// Revision of the code behind a kind of stage. Raise it when the same inputs give different bytes.
 ///
@@ -38,8 +43,30 @@ use crate::pipeline::config::{EvaluateConfig, ExportFormat, Prompt, StageConfig}
 /// - 3 of `export`: the README of a checkpoint trained with strides says how it drafts, and that it is an autoregressive model.
 /// - 7 of `train` with an adapter: its result shares the weights of its base, and the change is added to them in a fixed order of sums.
 /// - 6 of `generate` with a constraint on a gap at the end of a text: the end of the text does not show in it, where it is no special token.
+/// - 3 of `tokenizer` with a dataset that leaves records out: its summary says how many.
+/// - 7 of `rows` with a file that is divided into parts, or one of a command, whose size nobody knows: a large file was one shard.
 /// - 2 of `frontier` and 15 of `evaluate` with an approximate cache: both say how often it changed an answer.
 /// - 4 of `export` with `format="sdar"`: its ends are all at which the expected answers stop.
+#[must_use]
+pub fn find_stage_revision(stage: &Stage) -> u32 {
+    match &stage.config {
+        StageConfig::Rows(config) if divides_files(stage, config) => 7,
+        config => find_code_revision(config),
+    }
+}
+
+/// Whether the rows are made of a file that is divided, or may be.
+fn divides_files(stage: &Stage, config: &RowsConfig) -> bool {
+    stage.all_sources().any(|source| {
+        let Some(dataset) = config.dataset_called(&source.name) else { return false };
+        let shards = config.list_held_out_parts(&source.name).map(|part| part.shard_bytes);
+        let divides = |shard_bytes| plan_shards(source, dataset, shard_bytes).divides_files();
+        (source.made.is_some() && has_independent_records(dataset))
+            || shards.chain([config.shard_bytes]).any(divides)
+    })
+}
+
+/// As [`find_stage_revision`], of rows without such files.
 #[must_use]
 pub fn find_code_revision(config: &StageConfig) -> u32 {
     match config {
@@ -48,6 +75,7 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         | StageConfig::Average(_)
         | StageConfig::Frontier(_)
         | StageConfig::Report => 1,
+        StageConfig::Tokenizer(config) if leaves_records_out(config) => 3,
         StageConfig::Tokenizer(_) | StageConfig::Fetch(_) | StageConfig::RandomInit(_) => 2,
         StageConfig::Export(config) if config.format == ExportFormat::Sdar => 4,
         StageConfig::Export(_) => 3,
@@ -60,6 +88,14 @@ pub fn find_code_revision(config: &StageConfig) -> u32 {
         StageConfig::Evaluate(config) if runs_programs(config) => 14,
         StageConfig::Evaluate(_) => 13,
     }
+}
+
+fn leaves_records_out(config: &TokenizerConfig) -> bool {
+    let TokenizerConfig::ByteLevelBpe { datasets, .. } = config else { return false };
+    datasets.iter().any(|dataset| {
+        let names_contents = matches!(dataset.format, DatasetFormat::Contents(_));
+        dataset.skipped.is_some() || dataset.drops_duplicates || !dataset.filters.is_empty() || names_contents
+    })
 }
 
 /// Whether an exact match says what an approximate cache changed.

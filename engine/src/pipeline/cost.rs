@@ -10,7 +10,7 @@ use crate::pipeline::memory::MemoryCost;
 use crate::pipeline::role::InputRole;
 use crate::pipeline::shape::{ModelShape, saturating_product, saturating_sum};
 use crate::pipeline::source_facts::{
-    self, PipelineFacts, SourceFacts, count_download_bytes, estimate_text_bytes,
+    self, PipelineFacts, SourceFacts, count_download_bytes, estimate_compared_text_bytes, estimate_text_bytes,
 };
 use crate::pipeline::stage::{SourceFiles, Stage, StageId};
 use crate::pipeline::window::find_window_share;
@@ -94,7 +94,8 @@ pub(crate) fn estimate_costs(pipeline: &Pipeline) -> Vec<StageCost> {
 fn count_plan_downloads(stage: &Stage) -> u64 {
     let StageConfig::Rows(config) = &stage.config else { return 0 };
     let remote = stage.main_sources().filter(|source| source.remote.is_some());
-    saturating_sum(remote.map(|source| source_facts::count_opening_bytes(source, config.shard_bytes)))
+    let plan = |source| source_facts::plan_shards(source, &config.dataset, config.shard_bytes);
+    saturating_sum(remote.map(|source| plan(source).opening_bytes()))
 }
 
 impl StageCost {
@@ -223,6 +224,10 @@ fn estimate_bytes(cost: &mut StageCost, stage: &Stage, facts: &PipelineFacts, be
     };
     // What is downloaded stays until the stage is finished, so that a killed one need not download it again.
     cost.work_bytes = cost.work_bytes.saturating_add(count_download_bytes(stage));
+    if let StageConfig::Rows(config) = &stage.config {
+        let digests = disk::estimate_digests(estimate_compared_text_bytes(stage, config));
+        cost.work_bytes = cost.work_bytes.saturating_add(digests);
+    }
     cost.likely_bytes = match &stage.config {
         // A token is about four bytes of text and is stored in two to four.
         StageConfig::Rows(_) => {

@@ -149,6 +149,18 @@ pub(super) fn bound_rows(config: &RowsConfig, bytes: u64, files: u64, vocabulary
     saturating_product(&[rows, record]).saturating_add(held_out).saturating_add(tokenizer)
 }
 
+/// Bytes of the files with the digests of documents that are compared with each other, for so many bytes of text: none if all of them fit
+/// into memory. Twice as many as there are digests, because two files are merged into a third.
+pub(super) fn estimate_digests(bytes: u64) -> u64 {
+    /// Bytes of a document, an estimate: fewer than those of most datasets have.
+    const DOCUMENT: u64 = 64;
+    /// Documents that fit into memory, and bytes of the digest of one: `corpus/digests.rs` of the stages.
+    const IN_MEMORY: u64 = (1 << 25) / 8 * 7;
+    const DIGEST: u64 = 16;
+    let documents = bytes / DOCUMENT;
+    if documents < IN_MEMORY { 0 } else { documents.saturating_mul(2 * DIGEST) }
+}
+
 /// Tokens at most of the rows of conversations. Two neighboring rows are together longer than one, so that rows have no more than
 /// twice the tokens of their examples.
 fn bound_example_tokens(config: &RowsConfig, bytes: u64) -> u64 {

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::pipeline::code_revision::find_code_revision;
+use crate::pipeline::code_revision::find_stage_revision;
 use crate::pipeline::stage::{FieldValue, Stage};
 
 /// Version of the ledger itself. Since version 2, sources and inputs are named by their position and no longer by name.
@@ -107,7 +107,7 @@ impl Ledger {
         let mut ledger = Self::default();
         ledger.add(IngredientKind::Schema, "", LEDGER_VERSION.to_string());
         ledger.add(IngredientKind::Kind, "", kind.to_string());
-        ledger.add(IngredientKind::Revision, kind, find_code_revision(&stage.config).to_string());
+        ledger.add(IngredientKind::Revision, kind, find_stage_revision(stage).to_string());
         let semantic = stage.fields.iter().filter(|field| field.semantic);
         let mut fields: Vec<_> = semantic.flat_map(canonicalize_field).collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));

@@ -3,7 +3,8 @@
 use std::num::NonZero;
 
 use crate::pipeline::config::TrainConfig;
-use crate::pipeline::config::train::Objective;
+use crate::pipeline::config::attention::AttentionSchedule;
+use crate::pipeline::config::train::{ComputeFormat, Objective};
 use crate::pipeline::disk::ModelSize;
 use crate::pipeline::shape::{ModelShape, saturating_product, saturating_sum};
 
@@ -13,8 +14,11 @@ const FLOAT: u64 = 4;
 /// The most positions whose logits exist at once on the CPU.
 const CHUNK: u64 = 256;
 
-/// The most logits that exist at once on a card, in values.
-const MOST_LOGITS: u64 = 1 << 26;
+/// The most logits that exist at once on a card, in values (`ops/src/cube/loss.rs`).
+const MOST_LOGITS: u64 = 1 << 28;
+
+/// The most scores of attention that exist at once on a card, in values (`ops/src/cube/attention.rs`).
+const MOST_SCORES: u64 = 1 << 27;
 
 /// Bytes that a process takes beside a model: the program, its threads, and buffers of files. Fitted with the other constants on the
 /// shapes of `benches/memory.py` (BENCHMARKS.md).
@@ -89,6 +93,14 @@ impl MemoryCost {
         let values = size.values();
         let trained = count_trained(shape, size, config);
         let times = |bytes: u64| bytes.saturating_mul(lanes);
+        let factor = if config.compute == ComputeFormat::Bf16 { 2 } else { FLOAT };
+        let scores = match (&config.attention, on_card) {
+            (AttentionSchedule::Annealed { .. }, _) => {
+                estimate_annealed_scores(shape, config.recompute, batch)
+            }
+            (_, true) => estimate_tile_scores(shape, batch, factor),
+            (_, false) => 0,
+        };
         // The gradient of a teacher's loss is computed beside that of the objective.
         let beside = u64::from(config.teacher.is_some_and(|teacher| teacher.weight.is_some()));
         Self {
@@ -97,9 +109,18 @@ impl MemoryCost {
             gradients: times(trained.saturating_mul(FLOAT))
                 .saturating_add(trained.saturating_mul(beside * FLOAT)),
             // Micro-batches side by side are not at the peak of their backward pass together (measured).
-            activations: times(estimate_activations(shape, config.recompute, batch.tokens))
-                .saturating_add(estimate_block_backward(shape, batch.tokens)),
-            logits: times(estimate_logits(shape, batch.predicted, on_card)),
+            activations: saturating_sum(
+                [
+                    times(estimate_activations(shape, config.recompute, batch.tokens)),
+                    estimate_block_backward(shape, batch.tokens),
+                    times(scores),
+                ]
+                .into_iter(),
+            ),
+            logits: times(match on_card {
+                false => estimate_logits(shape, batch.predicted),
+                true => estimate_card_logits(shape, batch.predicted, factor),
+            }),
         }
     }
 }
@@ -115,6 +136,8 @@ fn count_trained(shape: &ModelShape, size: ModelSize, config: &TrainConfig) -> u
 struct MicroBatchShape {
     /// Tokens that pass through the blocks.
     tokens: u64,
+    /// Tokens of a row of these.
+    length: u64,
     /// Positions that the head may predict.
     predicted: u64,
 }
@@ -126,7 +149,11 @@ impl MicroBatchShape {
         let halves = if config.attention.has_halves() { 2 } else { 1 };
         let clean = matches!(config.objective, Objective::Flow { clean_weight: Some(_), .. });
         let heads = if clean { 2 } else { 1 };
-        Self { tokens: predicted.saturating_mul(halves), predicted: predicted.saturating_mul(heads) }
+        Self {
+            tokens: predicted.saturating_mul(halves),
+            length: length.saturating_mul(halves),
+            predicted: predicted.saturating_mul(heads),
+        }
     }
 }
 
@@ -173,16 +200,31 @@ fn estimate_block_backward(shape: &ModelShape, tokens: u64) -> u64 {
     saturating_product(&[FLOAT, tokens, count_block_values(shape)])
 }
 
-/// Bytes of the logits of `positions`, as if all of them counted. On the CPU, those of a chunk become their gradient in place, which a
-/// product then copies. On a card there are the logits, their logarithms, and two steps of their gradient.
-fn estimate_logits(shape: &ModelShape, positions: u64, on_card: bool) -> u64 {
-    match on_card {
-        false => saturating_product(&[2, FLOAT, positions.min(CHUNK), shape.vocabulary]),
-        true => {
-            let values = saturating_product(&[positions, shape.vocabulary]).min(MOST_LOGITS);
-            values.saturating_mul(4 * FLOAT)
-        }
-    }
+/// Bytes of the scores of annealed attention, which the backward pass needs three times: above their largest, exponentiated, and
+/// divided. No other attention keeps scores.
+fn estimate_annealed_scores(shape: &ModelShape, recompute: bool, batch: MicroBatchShape) -> u64 {
+    let blocks = if recompute { 1 } else { shape.layers };
+    saturating_product(&[3 * FLOAT, blocks, shape.heads, batch.tokens, batch.length])
+}
+
+/// Bytes of the scores of a tile of attention on a card: they and their gradient, and both as factors.
+fn estimate_tile_scores(shape: &ModelShape, batch: MicroBatchShape, factor: u64) -> u64 {
+    let scores = saturating_product(&[shape.heads, batch.tokens, batch.length]);
+    scores.min(MOST_SCORES).saturating_mul(2 * (FLOAT + factor))
+}
+
+/// Bytes of the logits of `positions`, as if all of them counted: those of a chunk become their gradient in place, which a product then
+/// copies.
+fn estimate_logits(shape: &ModelShape, positions: u64) -> u64 {
+    saturating_product(&[2, FLOAT, positions.min(CHUNK), shape.vocabulary])
+}
+
+/// As [`estimate_logits`], on a card: logits and their gradient, a factor; the head as a factor, and what a chunk adds to its gradient.
+fn estimate_card_logits(shape: &ModelShape, positions: u64, factor: u64) -> u64 {
+    let logits = saturating_product(&[positions, shape.vocabulary]).min(MOST_LOGITS);
+    let head = saturating_product(&[shape.vocabulary, shape.hidden]);
+    let rounded = if factor == FLOAT { 0 } else { factor };
+    logits.saturating_mul(FLOAT + factor).saturating_add(head.saturating_mul(FLOAT + rounded))
 }
 
 /// Memory of accelerators in bytes, from NVIDIA's data sheets; the smaller one where there are two.
@@ -239,10 +281,21 @@ mod tests {
     }
 
     #[test]
+    fn scores_grow_with_the_square_of_the_row_only_where_they_are_kept() {
+        let batch = |length: u64| MicroBatchShape { tokens: 2 * length, length, predicted: 2 * length };
+        assert_eq!(estimate_annealed_scores(&SHAPE, false, batch(10)), 12 * 4 * 4 * 20 * 10);
+        assert_eq!(estimate_annealed_scores(&SHAPE, true, batch(10)), 12 * 4 * 20 * 10);
+        assert_eq!(estimate_tile_scores(&SHAPE, batch(10), 2), 12 * 4 * 20 * 10);
+        assert_eq!(estimate_tile_scores(&SHAPE, batch(1 << 20), 4), 16 * MOST_SCORES);
+    }
+
+    #[test]
     fn logits_never_exceed_their_chunk() {
-        assert_eq!(estimate_logits(&SHAPE, 100, false), 2 * 4 * 100 * 1024);
-        assert_eq!(estimate_logits(&SHAPE, 1 << 40, false), 2 * 4 * 256 * 1024);
-        assert_eq!(estimate_logits(&SHAPE, 100, true), 4 * 4 * 100 * 1024);
-        assert_eq!(estimate_logits(&SHAPE, 1 << 40, true), 4 * 4 * MOST_LOGITS);
+        assert_eq!(estimate_logits(&SHAPE, 100), 2 * 4 * 100 * 1024);
+        assert_eq!(estimate_logits(&SHAPE, 1 << 40), 2 * 4 * 256 * 1024);
+        let head = 1024 * 128;
+        assert_eq!(estimate_card_logits(&SHAPE, 100, 4), 8 * 100 * 1024 + 4 * head);
+        assert_eq!(estimate_card_logits(&SHAPE, 100, 2), 6 * 100 * 1024 + 6 * head);
+        assert_eq!(estimate_card_logits(&SHAPE, 1 << 40, 4), 8 * MOST_LOGITS + 4 * head);
     }
 }

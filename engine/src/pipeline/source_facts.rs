@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::pipeline::Pipeline;
 use crate::pipeline::checkpoint_headers::{self, TokenTable};
-use crate::pipeline::config::{FetchConfig, RowsConfig, StageConfig, TokenizerConfig};
+use crate::pipeline::config::{DatasetConfig, FetchConfig, RowsConfig, StageConfig, TokenizerConfig};
 use crate::pipeline::field_path::rows;
 use crate::pipeline::repository::RepositoryFiles;
 use crate::pipeline::shape::ModelShape;
@@ -64,19 +64,18 @@ pub(crate) fn list_file_sizes(source: &SourceFiles) -> Vec<u64> {
     local.chain(remote.map(|file| file.size)).collect()
 }
 
-/// Bytes of the files of a dataset whose first shards its rows make, with shards of so many bytes.
+/// The shards of a dataset, as far as the sizes of its files can be read.
 #[must_use]
-pub(crate) fn count_opening_bytes(source: &SourceFiles, shard_bytes: u64) -> u64 {
-    let sizes = list_file_sizes(source);
-    let opening = ShardPlan::new(&sizes, shard_bytes).opening_files();
-    sizes[opening].iter().fold(0, |sum, size| sum.saturating_add(*size))
+pub(crate) fn plan_shards(source: &SourceFiles, dataset: &DatasetConfig, shard_bytes: u64) -> ShardPlan {
+    ShardPlan::of_source(source, &list_file_sizes(source), dataset, shard_bytes)
 }
 
 /// Bytes of the files that these rows read to find the held-out documents of a dataset.
 #[must_use]
 pub(crate) fn count_held_out_bytes(config: &RowsConfig, source: &SourceFiles) -> u64 {
+    let Some(dataset) = config.dataset_called(&source.name) else { return 0 };
     let parts = config.list_held_out_parts(&source.name);
-    parts.map(|part| count_opening_bytes(source, part.shard_bytes)).max().unwrap_or(0)
+    parts.map(|part| plan_shards(source, dataset, part.shard_bytes).opening_bytes()).max().unwrap_or(0)
 }
 
 /// Total size in bytes of the files that a stage downloads: of datasets that are only compared, at most those of their first shards or
@@ -89,10 +88,8 @@ pub(crate) fn count_download_bytes(stage: &Stage) -> u64 {
             let held = count_held_out_bytes(config, source);
             let copied = config.dataset.drops_duplicates && config.dataset.originals.contains(&source.name);
             let sizes: Vec<u64> = remote.files.iter().map(|file| file.size).collect();
-            let plan = ShardPlan::new(&sizes, config.shard_bytes);
-            let shard =
-                |shard| sizes[plan.files(shard)].iter().fold(0, |sum: u64, size| sum.saturating_add(*size));
-            held.max((0..plan.len()).map(shard).max().filter(|_| copied).unwrap_or(0))
+            let largest = ShardPlan::new(&sizes, config.shard_bytes).largest_bytes();
+            held.max(if copied { largest } else { 0 })
         }
         _ => remote.bytes(),
     });
@@ -102,12 +99,26 @@ pub(crate) fn count_download_bytes(stage: &Stage) -> u64 {
 /// Bytes of text in the files that a stage reads, as far as their sizes tell: a packed file is taken to hold this many times its size.
 #[must_use]
 pub(crate) fn estimate_text_bytes(stage: &Stage) -> u64 {
+    stage.main_sources().map(estimate_text).fold(0, u64::saturating_add)
+}
+
+/// The same for all sources of rows whose documents are compared with each other.
+#[must_use]
+pub(crate) fn estimate_compared_text_bytes(stage: &Stage, config: &RowsConfig) -> u64 {
+    let dataset = &config.dataset;
+    let compared =
+        |source: &&SourceFiles| source.name == dataset.name || dataset.originals.contains(&source.name);
+    let sources = stage.sources.iter().filter(compared).filter(|_| dataset.drops_duplicates);
+    sources.map(estimate_text).fold(0, u64::saturating_add)
+}
+
+fn estimate_text(source: &SourceFiles) -> u64 {
     /// Text is packed to a quarter or a third; a Parquet file of repetitive text, to less.
     const UNPACKED: u64 = 8;
-    let files = stage.main_sources().flat_map(|source| &source.files);
-    let local = files.filter_map(|path| Some((path.as_path(), file_head::read_file_size(path)?)));
-    let remote = stage.main_sources().filter_map(|source| source.remote.as_ref());
-    let remote = remote.flat_map(|remote| &remote.files).map(|file| (Path::new(&file.path), file.size));
+    let local =
+        source.files.iter().filter_map(|path| Some((path.as_path(), file_head::read_file_size(path)?)));
+    let remote =
+        source.remote.iter().flat_map(|remote| &remote.files).map(|file| (Path::new(&file.path), file.size));
     let unpacked =
         |(path, size): (&Path, u64)| size.saturating_mul(if is_packed_name(path) { UNPACKED } else { 1 });
     local.chain(remote).map(unpacked).fold(0, u64::saturating_add)

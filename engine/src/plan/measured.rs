@@ -58,9 +58,13 @@ pub(crate) fn estimate_times(
     plan: &Plan,
     store: Option<(&Store, &StoreListing)>,
 ) -> Result<IndexMap<String, TimeEstimate>> {
+    let trains = |planned: &&PlannedStage| matches!(pipeline.stage(planned.id).config, StageConfig::Train(_));
+    let open = plan.wanted().filter(|planned| planned.state != PlanState::Cached).filter(trains);
+    let open: Vec<&PlannedStage> = open.collect();
+    // The records of long trainings take a while to read.
+    let store = store.filter(|_| !open.is_empty());
     let known = store.map_or(Ok(Vec::new()), |(store, listing)| measure_store(store, listing))?;
-    let open = plan.wanted().filter(|planned| planned.state != PlanState::Cached);
-    let times = open.filter_map(|planned| {
+    let times = open.into_iter().filter_map(|planned| {
         let StageConfig::Train(config) = &pipeline.stage(planned.id).config else { return None };
         let done = match planned.state {
             PlanState::Resume { step, .. } => step,

@@ -14,6 +14,7 @@ use crate::plan::passes::{render_first_passes, render_unknown_sizes};
 use crate::plan::planned::{Plan, PlanState};
 use crate::plan::refusals::{list_refusals, render_refusals};
 use crate::text::display::{count_noun, format_bytes, format_count, format_duration, render_table};
+use crate::text::wrap::fit_sentences;
 
 /// What a plan says of commands: those of others, and the one to type next.
 #[derive(Debug, Default)]
@@ -39,7 +40,7 @@ pub fn render_plan_text(pipeline: &Pipeline, plan: &Plan, commands: &PlannedComm
     text += &render_mixture_tables(pipeline, plan);
     text += &render_model_lines(plan);
     text += &render_average_lines(pipeline, plan);
-    text += &render_cache_lines(find_wanted_stages(pipeline, plan));
+    text += &fit_sentences(&render_cache_lines(find_wanted_stages(pipeline, plan)));
     if !commands.shown.is_empty() {
         text += &format!("\n{}", commands.shown);
     }
@@ -131,7 +132,22 @@ pub(crate) fn render_times(pipeline: &Pipeline, times: &IndexMap<String, TimeEst
     if let Some(budget) = pipeline.budget.seconds.filter(|budget| all > *budget) {
         let _ = write!(end, "; more than the budget of {}", format_duration(budget));
     }
-    format!("\n{table}{end}\n")
+    format!("\n{table}{}\n", fit_sentences(&end))
+}
+
+/// The time left of all trainings in one line, if their speed was measured; that of an assumed machine is in the table.
+#[must_use]
+pub(crate) fn summarize_times(times: &IndexMap<String, TimeEstimate>) -> Option<String> {
+    let seconds: Vec<f64> = times.values().map(|time| time.seconds).collect::<Option<_>>()?;
+    let measured = times.values().filter(|time| time.measured).count();
+    let whence = match times.len() - measured {
+        _ if measured == 0 => return None,
+        0 => "as measured in this store".to_owned(),
+        rest => format!("as measured in this store, {rest} of {} as assumed by `machine`", times.len()),
+    };
+    let all = format_duration(seconds.iter().sum());
+    let line = format!("time left of all trainings: {all}, {whence}; `plan --measured` has each of them");
+    Some(fit_sentences(&line))
 }
 
 /// Peak memory of every stage that holds a model, and what takes it.
@@ -195,8 +211,8 @@ fn render_model_lines(plan: &Plan) -> String {
             .map(|(name, n)| format!("{name} {}", format_count(*n as f64)))
             .collect();
         let total = format_count(shape.parameters() as f64);
-        let _ =
-            writeln!(text, "\nmodel of `{}`: {total} parameters ({})", planned.key.name, groups.join(", "));
+        let line = format!("model of `{}`: {total} parameters ({})", planned.key.name, groups.join(", "));
+        let _ = writeln!(text, "\n{}", fit_sentences(&line));
     }
     text
 }
@@ -207,7 +223,7 @@ fn render_average_lines(pipeline: &Pipeline, plan: &Plan) -> String {
         StageConfig::Train(config) => config.describe_published(&stage.name),
         _ => None,
     });
-    lines.map(|line| format!("\n{line}\n")).collect()
+    lines.map(|line| format!("\n{}\n", fit_sentences(&line))).collect()
 }
 
 /// The wanted stages whose results are not there.
@@ -220,7 +236,7 @@ fn find_unmade_stages<'p>(pipeline: &'p Pipeline, plan: &'p Plan) -> impl Iterat
 fn render_plan_refusals(reasons: &[String]) -> String {
     match reasons.is_empty() {
         true => String::new(),
-        false => format!("\n`run` refuses this file:\n{}", render_refusals(reasons)),
+        false => format!("\n`run` refuses this file:\n{}", fit_sentences(&render_refusals(reasons))),
     }
 }
 
@@ -246,7 +262,7 @@ fn render_plan_end(plan: &Plan, next: Option<&str>) -> String {
     };
     let asks = plan.describe_large_loss();
     let asks = asks.map(|work| format!("`run` asks before it starts, because it does not use {work}\n"));
-    let asks = asks.unwrap_or_default();
+    let asks = asks.map(|line| fit_sentences(&line)).unwrap_or_default();
     let next = next.map(|next| format!("next: {next}\n")).unwrap_or_default();
     let flops = if flops > 0.0 { format!("about {} FLOP, ", format_count(flops)) } else { String::new() };
     format!("\n{work} of {all} to run: {flops}{disk} on disk{most}\n{asks}{next}")

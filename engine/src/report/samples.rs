@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::markup::show_text;
+use crate::pipeline::config::SamplerCache;
 use crate::text::display::count_noun;
 
 /// Samples of a stage, and updates of a probe, that a page shows.
@@ -43,7 +44,7 @@ fn describe_cache(sample: &Value) -> Option<String> {
     let found = sample.get("cache_disagreement")?;
     let count = |name: &str| found.get(name).and_then(Value::as_u64);
     let (changed, tokens) = count("differing_tokens").zip(count("tokens"))?;
-    Some(format!("cache {} changed {changed} of {}", read_text(found, "cache"), count_noun(tokens, "token")))
+    Some(SamplerCache::describe_changes(&read_text(found, "cache"), changed, tokens))
 }
 
 /// A sample of `generate` or of a probe: both have the same names.

@@ -14,9 +14,11 @@ pub(super) struct MeasuredScore {
     pub checkpoint: String,
     /// The number.
     pub value: f64,
-    /// Its interval of 95 %, if it is a share.
+    /// Whether it is a share, and not a loss.
+    pub is_share: bool,
+    /// Its interval of 95 %, if one is known.
     pub interval: Option<(f64, f64)>,
-    /// What the number is a share of, such as `2018 questions`.
+    /// What the number is a share of, such as `2018 questions`; of a loss, whether it is exact or a bound.
     pub of: String,
     /// Share of answers in which nothing was written.
     pub empty: Option<f64>,
@@ -30,22 +32,16 @@ pub(super) fn read_scores(report: &Value) -> Result<Vec<MeasuredScore>, String> 
     let mut found = Vec::new();
     for (checkpoint, scores) in checkpoints {
         let part = |name: &str| scores.get(name).and_then(Value::as_object).into_iter().flatten();
+        let likelihoods = scores.get("likelihoods");
         for (dataset, loss) in part("held_out") {
-            let value =
-                loss.as_f64().ok_or_else(|| format!("the held-out loss on `{dataset}` is no number"))?;
-            found.push(MeasuredScore {
-                measure: format!("held-out loss on {dataset}, nats per token"),
-                checkpoint: checkpoint.clone(),
-                value,
-                interval: None,
-                of: String::new(),
-                empty: None,
-                groups: Vec::new(),
-            });
+            // The first of its likelihoods is this number.
+            if likelihoods.and_then(|all| all.get(dataset)?.get(0)).is_none() {
+                found.push(read_held_out(checkpoint, dataset, loss)?);
+            }
         }
         for (dataset, likelihoods) in part("likelihoods") {
-            for likelihood in likelihoods.as_array().into_iter().flatten() {
-                found.push(read_likelihood(checkpoint, dataset, likelihood)?);
+            for (at, likelihood) in likelihoods.as_array().into_iter().flatten().enumerate() {
+                found.push(read_likelihood(checkpoint, dataset, likelihood, at == 0)?);
             }
         }
         for (dataset, scores) in part("exact_match") {
@@ -59,8 +55,28 @@ pub(super) fn read_scores(report: &Value) -> Result<Vec<MeasuredScore>, String> 
     Ok(found)
 }
 
-/// One of several likelihoods, with the interval of 95 % of its mean.
-fn read_likelihood(checkpoint: &str, dataset: &str, likelihood: &Value) -> Result<MeasuredScore, String> {
+/// The held-out loss of an evaluation that does not say what it is.
+fn read_held_out(checkpoint: &str, dataset: &str, loss: &Value) -> Result<MeasuredScore, String> {
+    let value = loss.as_f64().ok_or_else(|| format!("the held-out loss on `{dataset}` is no number"))?;
+    Ok(MeasuredScore {
+        measure: format!("held-out loss on {dataset}, nats per token"),
+        checkpoint: checkpoint.to_owned(),
+        value,
+        is_share: false,
+        interval: None,
+        of: String::new(),
+        empty: None,
+        groups: Vec::new(),
+    })
+}
+
+/// One of several likelihoods, with the interval of 95 % of its mean. The usual one is the held-out loss.
+fn read_likelihood(
+    checkpoint: &str,
+    dataset: &str,
+    likelihood: &Value,
+    usual: bool,
+) -> Result<MeasuredScore, String> {
     let text = |name: &str| {
         let found = likelihood.get(name).and_then(Value::as_str);
         found.ok_or_else(|| format!("a likelihood on `{dataset}` has no `{name}`"))
@@ -70,12 +86,16 @@ fn read_likelihood(checkpoint: &str, dataset: &str, likelihood: &Value) -> Resul
     let value =
         number("nats_per_token").ok_or_else(|| format!("the {estimator} on `{dataset}` is no number"))?;
     let half = number("standard_error").map(|error| 1.96 * error);
+    let by = if usual { String::new() } else { format!(" by {estimator}") };
+    let tokens = likelihood.get("tokens").and_then(Value::as_u64);
+    let tokens = tokens.map(|tokens| format!(", {}", count_noun(tokens, "token"))).unwrap_or_default();
     Ok(MeasuredScore {
-        measure: format!("{estimator} ({kind}) on {dataset}, nats per token"),
+        measure: format!("held-out loss on {dataset}{by}, nats per token"),
         checkpoint: checkpoint.to_owned(),
         value,
+        is_share: false,
         interval: half.map(|half| (value - half, value + half)),
-        of: String::new(),
+        of: format!("{kind} ({estimator}){tokens}"),
         empty: None,
         groups: Vec::new(),
     })
@@ -97,6 +117,7 @@ fn read_exact_match(checkpoint: &str, dataset: &str, scores: &Value) -> Result<M
         measure: format!("exact match on {dataset}"),
         checkpoint: checkpoint.to_owned(),
         value: passed as f64 / total.max(1) as f64,
+        is_share: true,
         interval: Some(find_wilson_interval(passed, total)),
         of: format!("{total} questions"),
         empty: Some(read_count(scores, "empty")? as f64 / total.max(1) as f64),
@@ -116,6 +137,7 @@ fn read_benchmark(checkpoint: &str, name: &str, scores: &Value) -> Result<Measur
         measure: format!("{} of {name}", if scores.get("choice").is_some() { "accuracy" } else { "pass@1" }),
         checkpoint: checkpoint.to_owned(),
         value: value.ok_or_else(|| format!("`{name}` has no pass@1"))?,
+        is_share: true,
         interval: bound(0).zip(bound(1)),
         of: format!("{total} answers to {problems} problems{isolation}"),
         empty: Some(read_count(scores, "empty")? as f64 / total.max(1) as f64),
@@ -138,8 +160,7 @@ fn find_wilson_interval(passed: u64, total: u64) -> (f64, f64) {
 }
 
 /// A share with its interval as a small `svg` element.
-#[must_use]
-pub(super) fn draw_interval(value: f64, (low, high): (f64, f64)) -> String {
+fn draw_interval(value: f64, (low, high): (f64, f64)) -> String {
     const WIDTH: f64 = 120.0;
     let x = |share: f64| 4.0 + (WIDTH - 8.0) * share;
     format!(
@@ -157,9 +178,22 @@ pub(super) fn draw_interval(value: f64, (low, high): (f64, f64)) -> String {
 /// The number of a score: shares in percent.
 #[must_use]
 pub(super) fn show_score(score: &MeasuredScore) -> String {
-    match score.interval {
-        Some(_) => format!("{:.1} %", 100.0 * score.value),
-        None => format_number(score.value),
+    match score.is_share {
+        true => format!("{:.1} %", 100.0 * score.value),
+        false => format_number(score.value),
+    }
+}
+
+/// Its interval in words, and for a share as a drawing.
+#[must_use]
+pub(super) fn show_interval(score: &MeasuredScore) -> (String, String) {
+    let Some((low, high)) = score.interval else { return Default::default() };
+    match score.is_share {
+        true => {
+            let words = format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high);
+            (words, draw_interval(score.value, (low, high)))
+        }
+        false => (format!("{low:.3} to {high:.3}"), String::new()),
     }
 }
 
@@ -230,6 +264,46 @@ mod tests {
         assert_eq!(
             (found[2].interval, found[2].of.as_str()),
             (Some((0.25, 0.75)), "6 answers to 2 problems")
+        );
+    }
+
+    #[test]
+    fn a_loss_says_what_it_is_and_is_no_percentage() {
+        let likelihood = |estimator: &str, kind: &str, nats: f64, error: Option<f64>| json!({ "estimator": estimator, "kind": kind, "nats_per_token": nats, "standard_error": error, "tokens": 40 });
+        let bounds = [
+            likelihood("elbo", "upper bound", 5.0, Some(0.01)),
+            likelihood("left-to-right", "exact", 4.5, None),
+        ];
+        let report = json!({
+            "ar": { "held_out": { "text": 4.0 }, "likelihoods": { "text": [likelihood("autoregressive", "exact", 4.0, None)] } },
+            "flow": { "held_out": { "text": 5.0 }, "likelihoods": { "text": bounds } },
+        });
+        let found = read_scores(&report).unwrap();
+        let shown: Vec<_> = found
+            .iter()
+            .map(|score| {
+                [&score.checkpoint, &score.measure, &show_score(score), &show_interval(score).0, &score.of]
+                    .map(String::clone)
+            })
+            .collect();
+        let usual = "held-out loss on text, nats per token";
+        assert_eq!(
+            shown,
+            [
+                [
+                    "flow",
+                    "held-out loss on text by left-to-right, nats per token",
+                    "4.50",
+                    "",
+                    "exact (left-to-right), 40 tokens"
+                ],
+                ["ar", usual, "4.00", "", "exact (autoregressive), 40 tokens"],
+                ["flow", usual, "5.00", "4.980 to 5.020", "upper bound (elbo), 40 tokens"],
+            ]
+        );
+        assert!(
+            found.iter().all(|score| show_interval(score).1.is_empty()),
+            "a loss has no place between 0 and 1"
         );
     }
 

@@ -8,7 +8,7 @@ use super::collect::ReportData;
 use super::health::{HealthCheck, check_scores, check_summary, check_training};
 use super::markup::{format_percent, show_line, show_time};
 use super::samples::{MOST_SAMPLES, ProbeView, SampleView, view_probe, view_sample};
-use super::scores::{MeasuredScore, draw_interval, list_certificate, read_scores, show_score};
+use super::scores::{MeasuredScore, list_certificate, read_scores, show_interval, show_score};
 use super::series::MetricSeries;
 use super::stage::{ReportStage, ReportedSetting, ReportedState};
 use super::training::{MixtureShare, build_charts, list_mixture};
@@ -228,10 +228,8 @@ fn group_scores(scores: &[MeasuredScore]) -> Vec<ScoreGroupView> {
     let row = |score: &MeasuredScore| ScoreView {
         checkpoint: show_line(&score.checkpoint),
         value: show_score(score),
-        svg: score.interval.map(|interval| draw_interval(score.value, interval)).unwrap_or_default(),
-        interval: score
-            .interval
-            .map_or(String::new(), |(low, high)| format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high)),
+        svg: show_interval(score).1,
+        interval: show_interval(score).0,
         of: show_line(&score.of),
         groups: {
             let each =

@@ -11,6 +11,7 @@ use crate::hub::online::{Secret, StorageKeys};
 use crate::pipeline::config::{PromptKind, StageConfig};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::Stage;
+use crate::run::last_words;
 use crate::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
 use crate::run::text::TextModel;
 use crate::store::{Slot, Summary};
@@ -43,7 +44,7 @@ pub trait Execute: Sync {
     ///
     /// # Errors
     /// A [`Failure`] of kind `Corrupt` when the numbers differ.
-    fn verify_deep(&self, folder: &Path) -> Result<String, Failure>;
+    fn verify_deep(&self, folder: &Path, operations: Operations) -> Result<String, Failure>;
 
     /// Rows of the artifact in `folder`, as people read them.
     ///
@@ -114,6 +115,13 @@ pub struct Job<'a> {
     pub storage: Option<&'a StorageKeys>,
 }
 
+impl Job<'_> {
+    /// Notes that a training has done `done` updates, for what is told if memory runs out in the next one.
+    pub fn note_updates(&self, done: u64) {
+        last_words::note_updates(&self.stage.name, done);
+    }
+}
+
 /// What a training stage needs to make rows while it reads them.
 #[derive(Clone, Debug)]
 pub struct WindowSource<'a> {
@@ -123,6 +131,16 @@ pub struct WindowSource<'a> {
     pub inputs: IndexMap<InputRole, PathBuf>,
     /// Bytes that the rows may take.
     pub disk: u64,
+}
+
+/// What computes when a forward pass is verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Operations {
+    /// The operations of every stage
+    #[default]
+    Fused,
+    /// Their definitions, in plain operations
+    Reference,
 }
 
 /// Where a stage reports its progress. Results do not depend on it.

@@ -1,4 +1,4 @@
-//! Whether a run has the memory that it is certain to need. An allocation that fails ends the process without a word.
+//! Whether a run has the memory that it is certain to need: what runs out ends the process (`last_words`), or the system kills it.
 
 use crate::error::{Error, Result};
 use crate::pipeline::config::StageConfig;
@@ -9,6 +9,7 @@ use crate::plan::fit::suggest_change;
 use crate::run::runner::Runner;
 use crate::text::display::format_bytes;
 use crate::text::limits::read_memory_limit;
+use crate::text::machine::find_machine_memory;
 
 /// Memory of a run apart from models, in bytes: the program, its threads and their stacks.
 const BASE_BYTES: u64 = 512 << 20;
@@ -16,18 +17,24 @@ const BASE_BYTES: u64 = 512 << 20;
 /// What a stage is certain to need of its estimate, in fifths: the estimate is that close to what was measured.
 const CERTAIN_FIFTHS: u64 = 4;
 
-/// Refuses a run whose process may not use the memory that its stages need at least.
+/// Refuses a run whose process may not use, or whose machine does not have, the memory that its stages need at least.
 pub(super) fn refuse_low_memory(runner: &Runner<'_>, work: &[&PlannedStage]) -> Result<()> {
-    let Some(limit) = read_memory_limit() else { return Ok(()) };
     // On another device, neither weights nor activations are in the memory of this process.
     let on_host = runner.options.device == "cpu";
     let largest = work.iter().filter(|_| on_host).max_by_key(|planned| count_certain_bytes(runner, planned));
     let certain = largest.map_or(0, |planned| count_certain_bytes(runner, planned));
-    let need = certain.saturating_add(BASE_BYTES);
-    match largest {
-        _ if need <= limit => Ok(()),
-        Some(planned) if certain > BASE_BYTES => Err(refuse_limit(limit, need, Some((runner, planned)))),
-        _ => Err(refuse_limit(limit, need, None)),
+    if let Some(limit) = read_memory_limit() {
+        let need = certain.saturating_add(BASE_BYTES);
+        let who = largest.filter(|_| certain > BASE_BYTES);
+        if need > limit {
+            return Err(refuse_limit(limit, need, who.map(|planned| (runner, *planned))));
+        }
+    }
+    match (find_machine_memory(), largest) {
+        (Some(memory), Some(planned)) if certain > memory => {
+            Err(refuse_small_machine(memory, certain, runner, planned))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -52,11 +59,26 @@ fn refuse_limit(limit: u64, need: u64, stage: Option<(&Runner<'_>, &PlannedStage
         format_bytes(need)
     );
     let raise = format!("raise the limit: `ulimit -v {}`, or `ulimit -v unlimited`", need.div_ceil(1024));
-    let change = stage.and_then(|(runner, planned)| match &runner.stage(planned).config {
-        StageConfig::Train(config) => {
-            suggest_change(config, &planned.cost, limit.saturating_sub(BASE_BYTES), false)
-        }
-        _ => None,
-    });
+    let room = limit.saturating_sub(BASE_BYTES);
+    let change = stage.and_then(|(runner, planned)| suggest_less(runner, planned, room));
     Error::usage(message, change.map_or_else(|| raise.clone(), |change| format!("{raise}; or {change}")))
+}
+
+fn refuse_small_machine(memory: u64, need: u64, runner: &Runner<'_>, planned: &PlannedStage) -> Error {
+    let message = format!(
+        "this machine has {} of memory for processes, and stage `{}` needs at least {}",
+        format_bytes(memory),
+        planned.key.name,
+        format_bytes(need)
+    );
+    let change = suggest_less(runner, planned, memory);
+    Error::usage(message, change.unwrap_or_else(|| "use a machine with more, or a smaller model".into()))
+}
+
+/// The smallest change after which a training fits.
+fn suggest_less(runner: &Runner<'_>, planned: &PlannedStage, room: u64) -> Option<String> {
+    match &runner.stage(planned).config {
+        StageConfig::Train(config) => suggest_change(config, &planned.cost, room, false),
+        _ => None,
+    }
 }

@@ -16,6 +16,7 @@ use crate::run::runner::Runner;
 use crate::run::{memory, space};
 use crate::store::Store;
 use crate::store::journal::PastRun;
+use crate::text::display::format_time;
 use crate::text::shell::{format_settings, quote_always};
 
 /// Refuses stages that use features that do not exist yet, and pipelines whose secrets are not set.
@@ -144,8 +145,11 @@ pub(crate) fn refuse_changes(pipeline: &Pipeline, store: &Store, work: &[&Planne
     if lines.is_empty() {
         return Ok(());
     }
-    let message =
-        format!("the configuration changed since the run of {}:\n{}", last.started, lines.join("\n"));
+    let message = format!(
+        "the configuration changed since the run of {}:\n{}",
+        format_time(&last.started),
+        lines.join("\n")
+    );
     let same = last.settings == pipeline.settings;
     let help = match (same, last.settings.is_empty()) {
         (true, _) => "undo the change to resume, or use `run` to accept it".into(),

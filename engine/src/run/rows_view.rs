@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::store::WindowShards;
+
 /// Which rows are looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowsRequest {
@@ -15,6 +17,8 @@ pub struct RowsRequest {
     pub at: Option<f64>,
     /// The seed of the corruption.
     pub seed: u64,
+    /// What the window of the rows has, if they have one.
+    pub window: WindowShards,
 }
 
 /// Some rows of a part of a dataset.
@@ -25,16 +29,34 @@ pub struct RowsView {
     pub total: u64,
     /// Tokens in a row.
     pub length: usize,
+    /// Of which shards these are all rows, if they have a window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowView>,
     /// The rows.
     pub rows: Vec<ViewedRow>,
+}
+
+/// The shards of a window whose rows can be seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WindowView {
+    /// Shards of the dataset.
+    pub shards: u64,
+    /// How many were made so far.
+    pub made: u64,
+    /// The numbers of those that are there.
+    pub there: Vec<u64>,
 }
 
 /// A row as text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ViewedRow {
-    /// Its number, from 0.
+    /// Its number, from 0; in a window, through the shards that are there.
     pub row: u64,
+    /// Its shard, and its number in that, in a window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<[u64; 2]>,
     /// Its runs of positions with one document and one role, in order.
     pub pieces: Vec<RowPiece>,
 }

@@ -22,6 +22,7 @@ use crate::run::command::run_command;
 use crate::run::contradictions::refuse_contradictions;
 use crate::run::execute::{Job, WindowSource};
 use crate::run::extension::adopt_checkpoint;
+use crate::run::last_words::StageAtWork;
 use crate::run::made::resolve_made_sources;
 use crate::run::makers::{has_been_made, lock_windows, stopped_before_start, wait_for_lock};
 use crate::run::metrics_pipe::{MetricsPipe, PipedReport};
@@ -123,7 +124,9 @@ fn make_result(
         token: token.as_ref(),
         storage: storage.as_ref(),
     };
+    let at_work = StageAtWork::begin(&stage.name);
     let worked = execute_job(runner, &job);
+    drop(at_work);
     let interrupted = runner.interrupt.load(Ordering::Relaxed);
     pipe.into_iter().for_each(|pipe| pipe.finish(&*inner, interrupted));
     let summary = worked.map_err(|failure| stage_error(stage, failure))?;

@@ -45,6 +45,26 @@ pub(crate) struct WindowSize {
     pub bytes: u64,
 }
 
+/// The shards of a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WindowShards {
+    /// Those that are there, in their order.
+    pub there: Vec<WindowShard>,
+    /// How many were made so far.
+    pub made: u64,
+}
+
+/// A shard of a window that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowShard {
+    /// Its number.
+    pub shard: u64,
+    /// Its rows.
+    pub rows: u64,
+    /// The file of its records.
+    pub file: PathBuf,
+}
+
 impl Slot {
     /// The window of the rows that this stage reads in a role; `stage` is the name of the stage that planned them.
     ///
@@ -116,6 +136,28 @@ impl RowsWindow {
         let file = self.vfs().create_new(&aside).map_err(Error::io("create", &aside))?;
         let (window, hash) = (self.clone(), blake3::Hasher::new());
         Ok(ShardWriter { window, shard, aside, file, hash, bytes: 0 })
+    }
+
+    /// The shards that are there, with their files, and how many were made. Nothing is changed: another run may be at work.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub(crate) fn list_shards(&self) -> Result<WindowShards> {
+        let mut found = WindowShards::default();
+        for (name, _) in self.list()? {
+            let Some(number) = parse_number(&name, ".json") else { continue };
+            found.made += 1;
+            let about = self.folder.join(&name);
+            let file = self.rows_path(number);
+            // One that is dropped meanwhile is not there.
+            let entry = self.vfs().read(&about).ok().and_then(|bytes| parse_entry(&bytes));
+            let size = self.vfs().stat(&file).ok().map(|stat| stat.size);
+            if let Some(entry) = entry.filter(|entry| entry.shard == number && size == Some(entry.bytes)) {
+                found.there.push(WindowShard { shard: number, rows: entry.rows, file });
+            }
+        }
+        found.there.sort_by_key(|shard| shard.shard);
+        Ok(found)
     }
 
     /// Opens a shard that is there, after comparing every byte; `None` if it is gone or damaged, and then it is removed.

@@ -1,5 +1,7 @@
 //! Tables and numbers as people read them, so that every command prints them in the same way.
 
+use std::fmt;
+
 pub(crate) use crate::text::table::render_table;
 
 /// A number with three significant digits and a decimal unit: `819K`, `1.72G`.
@@ -37,14 +39,23 @@ pub fn count_noun(count: impl TryInto<u64>, noun: &str) -> String {
 /// A number of bytes with a binary unit: `300 MiB`.
 #[must_use]
 pub fn format_bytes(value: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let (mut scaled, mut unit) = (value as f64, 0);
-    while scaled >= 1023.5 && unit + 1 < UNITS.len() {
-        scaled /= 1024.0;
-        unit += 1;
+    ByteCount(value).to_string()
+}
+
+/// As [`format_bytes`], for a text that must not allocate.
+pub(crate) struct ByteCount(pub(crate) u64);
+
+impl fmt::Display for ByteCount {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+        let (mut scaled, mut unit) = (self.0 as f64, 0);
+        while scaled >= 1023.5 && unit + 1 < UNITS.len() {
+            scaled /= 1024.0;
+            unit += 1;
+        }
+        let digits = usize::from(unit > 0 && scaled < 9.95);
+        write!(text, "{scaled:.digits$} {}", UNITS[unit])
     }
-    let digits = usize::from(unit > 0 && scaled < 9.95);
-    format!("{scaled:.digits$} {}", UNITS[unit])
 }
 
 /// Updates, ascending, as a list that stays short: `10, 20, 30, ..., 400`. `None` if there are none.
@@ -59,6 +70,15 @@ pub fn list_kept_updates(updates: &[u64]) -> Option<String> {
             Some(format!("{}, ..., {last}", first[..MOST - 1].join(", ")))
         }
         all => Some(all.join(", ")),
+    }
+}
+
+/// A time as a store writes it, `2026-11-28T21:25:29.556023Z`, to the second: people compare it with a clock. What is no such time stays.
+#[must_use]
+pub(crate) fn format_time(time: &str) -> String {
+    match time.split_once('.').filter(|(seconds, _)| seconds.len() == 19) {
+        Some((seconds, _)) => format!("{} UTC", seconds.replace('T', " ")),
+        None => time.to_owned(),
     }
 }
 
@@ -96,6 +116,12 @@ mod tests {
             list_kept_updates(&many).unwrap(),
             "10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, ..., 400"
         );
+    }
+
+    #[test]
+    fn times_are_those_of_a_clock() {
+        assert_eq!(format_time("2026-11-28T21:25:29.556023Z"), "2026-11-28 21:25:29 UTC");
+        assert_eq!(format_time("long ago. Or so"), "long ago. Or so");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Bounded reads of files that came from elsewhere: their size, the contents of a small one, the beginning of a data file.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::unpack::UnpackedFile;
 
@@ -35,6 +35,20 @@ pub(crate) fn open_regular_file(path: &Path) -> std::io::Result<(std::fs::File, 
     Ok((file, length))
 }
 
+/// Where a link leads, if that is not in its own folder: what a stranger's folder links to would become training data. `None` for
+/// anything else.
+///
+/// # Errors
+/// If that cannot be found out.
+pub fn find_link_out(path: &Path) -> io::Result<Option<PathBuf>> {
+    if !std::fs::symlink_metadata(path)?.is_symlink() {
+        return Ok(None);
+    }
+    let target = path.canonicalize()?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((!target.starts_with(parent.canonicalize()?)).then_some(target))
+}
+
 /// The names of the entries of a folder, sorted, files and folders apart. Both are empty if it cannot be listed.
 #[must_use]
 pub(crate) fn list_entries(folder: &Path) -> (Vec<String>, Vec<String>) {
@@ -64,6 +78,21 @@ pub(crate) fn is_folder(path: &Path) -> bool {
 #[must_use]
 pub(crate) fn read_file_size(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|about| about.len())
+}
+
+/// Line ends in the first `bytes` bytes of a plain file.
+pub(crate) fn count_line_ends(path: &Path, bytes: u64) -> io::Result<u64> {
+    let mut reader = BufReader::with_capacity(1 << 20, std::fs::File::open(path)?.take(bytes));
+    let mut count = 0;
+    loop {
+        let read = reader.fill_buf()?;
+        if read.is_empty() {
+            return Ok(count);
+        }
+        count += read.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let length = read.len();
+        reader.consume(length);
+    }
 }
 
 /// What the beginning of a data file shows.

@@ -1,6 +1,7 @@
 //! What the machine is: its system, threads and memory.
 
 use std::fs;
+use std::path::Path;
 
 use super::display::format_bytes;
 
@@ -29,6 +30,24 @@ pub(crate) fn describe_system() -> String {
 pub(crate) fn read_memory() -> Option<(u64, u64)> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     Some((find_kib(&text, "MemTotal:")?, find_kib(&text, "MemAvailable:")?))
+}
+
+/// The bytes that processes may hold here, in memory and swapped out: what the machine has, or less if the control group of this process
+/// is limited to that. `None` on systems without `/proc/meminfo`.
+#[must_use]
+pub(crate) fn find_machine_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let total = find_kib(&text, "MemTotal:")?.saturating_add(find_kib(&text, "SwapTotal:").unwrap_or(0));
+    let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| find_group_limit(&text));
+    Some(group.map_or(total, |limit| limit.min(total)))
+}
+
+/// The least memory that a control group of the second version, or one above it, is limited to (`memory.max`), by `/proc/self/cgroup`.
+fn find_group_limit(groups: &str) -> Option<u64> {
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let folders = Path::new("/sys/fs/cgroup").join(own);
+    let limits = folders.ancestors().take_while(|folder| folder.starts_with("/sys/fs/cgroup"));
+    limits.filter_map(|folder| fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok()).min()
 }
 
 /// The most memory that this process has held since it started, in bytes, of all its stages and threads; `None` on systems without

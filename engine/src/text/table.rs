@@ -22,11 +22,15 @@ pub(crate) fn fit_tables(columns: usize) {
     COLUMNS.store(columns, Ordering::Relaxed);
 }
 
+/// Columns that what is printed may have; `None`: there is no terminal.
+pub(crate) fn find_columns() -> Option<usize> {
+    Some(COLUMNS.load(Ordering::Relaxed)).filter(|columns| *columns > 0)
+}
+
 /// A table without rules: columns are two spaces apart, and no line has trailing spaces. On a terminal it fits.
 #[must_use]
 pub(crate) fn render_table(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let columns = Some(COLUMNS.load(Ordering::Relaxed)).filter(|columns| *columns > 0);
-    render_table_within(head, &rows, columns)
+    render_table_within(head, &rows, find_columns())
 }
 
 /// As [`render_table`], for a terminal with so many columns; `None`: a cell is one line, however long.

@@ -36,6 +36,13 @@ pub(crate) fn is_packed_name(path: &std::path::Path) -> bool {
     path.extension().is_some_and(|end| ["gz", "zst", "parquet", "arrow"].iter().any(|packed| end == *packed))
 }
 
+/// Whether the name of a file says that it is compressed.
+#[must_use]
+pub(crate) fn is_compressed_name(path: &std::path::Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    name.is_some_and(|name| Compression::of_name(&name).is_some())
+}
+
 /// How bytes are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -161,6 +168,13 @@ impl UnpackedFile {
             }
         };
         Ok(Self { stream, packing, unpacked: 0 })
+    }
+
+    /// The bytes of a file that is known to be plain, from where it stands.
+    #[must_use]
+    pub(crate) fn plain(file: DataFile) -> Self {
+        let bytes = BufReader::with_capacity(64 << 10, CountingReader { file, count: 0 });
+        Self { stream: PackedStream::Plain(bytes), packing: Compression::Plain, unpacked: 0 }
     }
 
     /// Whether the file is compressed.

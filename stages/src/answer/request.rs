@@ -24,9 +24,7 @@ pub(super) fn build_request(model: &Model, prompt: &Prompt) -> Result<Completion
     let tokenizer = model.tokenizer()?;
     let encode = |text: &str| tokenizer.encode_plain(text).map_err(stage_failure);
     let (prefix, suffix) = match &prompt.kind {
-        PromptKind::Chat(turns) => {
-            (chat::encode_prompt(tokenizer, turns).map_err(stage_failure)?, Vec::new())
-        }
+        PromptKind::Chat(turns) => (chat::encode_prompt(tokenizer, turns)?, Vec::new()),
         PromptKind::Text(text) => (encode(text)?, Vec::new()),
         PromptKind::Infill { prefix, suffix, .. } => (encode(prefix)?, encode(suffix)?),
     };

@@ -53,7 +53,7 @@ pub(super) fn score(
 
 /// The request of a question, with the ids of training, as `exact-match` asks it.
 fn build_question(model: &Model, (question, prompt): (&Chat, &Prompt)) -> Result<CompletionRequest, Failure> {
-    let (prefix, _) = chat::encode_chat(model.tokenizer()?, question).map_err(stage_failure)?;
+    let (prefix, _) = chat::encode_chat(model.tokenizer()?, question)?;
     fit_request(model, prompt, (prefix, Vec::new()))
 }
 

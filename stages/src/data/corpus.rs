@@ -5,15 +5,20 @@
 //! repair would change what a model learns. After the first fault the rest is only looked through, so that one error names all faults.
 
 mod contents;
+mod digests;
 mod duplicates;
 mod error;
 mod left_out;
 mod open;
+mod parts;
 mod shares;
 mod skipped;
 
 pub(crate) use contents::{Content, ContentStore};
 use contents::{CorpusRecord, MissingContents};
+#[cfg(test)]
+pub(crate) use digests::AnonymousFiles;
+pub(crate) use digests::ScratchFiles;
 pub(crate) use duplicates::{Copies, SeenDocuments};
 pub(crate) use error::CorpusError;
 use error::FaultList;
@@ -22,30 +27,34 @@ use fmflow_engine::documents::{DocumentParser, ParsedRecord, RecordPlace, Tally}
 use fmflow_engine::pipeline::config::{DatasetConfig, FileLayout};
 use fmflow_engine::run::execute::ProgressReporter;
 use open::OpenCorpusFile;
+use parts::BeforePart;
+pub(crate) use parts::{CorpusPart, list_whole_files};
 pub(crate) use shares::LeftOutShares;
 use skipped::SkippedRecords;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The documents of `files`, in the order of the list and of each file. The iterator ends after an error, which names the faults of
-/// all files.
+/// The documents of `parts` of files, in the order of the list and of each file. The iterator ends after an error, which names the
+/// faults of all files. `scratch` gives files for what does not fit into memory.
 #[must_use]
 pub(crate) fn read_documents<'a>(
-    files: Vec<PathBuf>,
+    parts: Vec<CorpusPart>,
     dataset: &DatasetConfig,
     patience: Patience<'a>,
+    scratch: &'a dyn ScratchFiles,
 ) -> Documents<'a> {
     let (parser, tally) = (DocumentParser::new(dataset), Tally::default());
-    let copies = dataset.drops_duplicates.then(|| Copies::Seen(SeenDocuments::default()));
+    let copies = dataset.drops_duplicates.then(|| Copies::Seen(SeenDocuments::new(scratch)));
     let skipped = dataset.skipped.map(SkippedRecords::new);
-    let (files, filtered) = (files.into_iter(), Filtered::default());
+    let (parts, filtered) = (parts.into_iter(), Filtered::default());
     let (opened, partial, carried) = (0, false, false);
     Documents {
-        files,
+        parts,
         parser,
         open: None,
         opened,
+        before: BeforePart::default(),
         tally,
         copies,
         skipped,
@@ -73,13 +82,14 @@ pub(crate) struct Patience<'a> {
 
 /// Iterator of [`read_documents`]. One file is open and one document is in memory at a time.
 pub(crate) struct Documents<'a> {
-    files: std::vec::IntoIter<PathBuf>,
+    parts: std::vec::IntoIter<CorpusPart>,
     parser: DocumentParser,
     open: Option<OpenCorpusFile>,
-    /// Files that were opened so far.
+    /// Parts that were opened so far.
     opened: usize,
+    before: BeforePart,
     tally: Tally,
-    copies: Option<Copies>,
+    copies: Option<Copies<'a>>,
     skipped: Option<SkippedRecords>,
     filtered: Filtered,
     /// Where the documents are, if records only name them.
@@ -114,7 +124,7 @@ impl Iterator for Documents<'_> {
             Ok(None) => self.find_fault_of_all().map(Err),
             // Looking through the rest would fetch all of it.
             Err(fault) if fault.ends_the_dataset() || self.contents.is_some() => Some(Err(fault)),
-            Err(first) => Some(Err(self.find_all_faults(first))),
+            Err(first) => Some(Err(self.find_all_faults(first.counted()))),
         }
     }
 }
@@ -128,7 +138,7 @@ impl<'a> Documents<'a> {
 
     /// Leaves out these copies, in place of those that are found on the way; with `None`, none.
     #[must_use]
-    pub(crate) fn with_copies(self, copies: Option<Copies>) -> Self {
+    pub(crate) fn with_copies(self, copies: Option<Copies<'a>>) -> Self {
         Self { copies, ..self }
     }
 
@@ -144,9 +154,9 @@ impl<'a> Documents<'a> {
         Self { partial: true, ..self }
     }
 
-    /// The number of the file of the last document, from 0.
+    /// The number of the part of the last document, from 0.
     #[must_use]
-    pub(crate) fn file_number(&self) -> usize {
+    pub(crate) fn part_number(&self) -> usize {
         self.opened.saturating_sub(1)
     }
 
@@ -168,37 +178,6 @@ impl<'a> Documents<'a> {
         &self.tally
     }
 
-    /// What a dataset did to its records before they became documents, in sentences.
-    #[must_use]
-    pub(crate) fn describe_left_out(&self) -> Vec<String> {
-        let Filtered { passed, left_out } = self.filtered;
-        let percent = 100.0 * left_out as f64 / (passed + left_out).max(1) as f64;
-        let filtered = self.parser.list_filtered_fields().next().is_some().then(|| {
-            format!("filter: {left_out} of {} records ({percent:.1} %) left out", passed + left_out)
-        });
-        let skipped = self.skipped.as_ref().and_then(SkippedRecords::describe);
-        let missing = self.missing.describe();
-        let copies = self.copies.as_ref().and_then(Copies::describe);
-        filtered.into_iter().chain(missing).chain(skipped).chain(copies).collect()
-    }
-
-    /// What is wrong with all records together that were read. The iterator looks at its end, which a cap may not reach.
-    pub(crate) fn find_fault_of_all(&self) -> Option<CorpusError> {
-        if self.carried {
-            return None;
-        }
-        let Filtered { passed, left_out } = self.filtered;
-        let skipped = self.skipped.as_ref().and_then(|skipped| skipped.check().err());
-        let skipped = skipped.or_else(|| self.missing.check(self.partial).err());
-        if self.partial {
-            return skipped;
-        }
-        if passed == 0 && left_out > 0 {
-            return Some(CorpusError::AllFiltered { records: left_out });
-        }
-        skipped.or_else(|| self.tally.find_absent_field().map(CorpusError::no_such_field))
-    }
-
     /// Looks through what is left, and adds its faults to the first one.
     fn find_all_faults(&mut self, first: CorpusError) -> CorpusError {
         let mut faults = FaultList::new(first);
@@ -209,7 +188,7 @@ impl<'a> Documents<'a> {
                 Ok(None) => return faults.into_error(true),
                 Err(fault) => {
                     let ends = fault.ends_the_dataset();
-                    faults.push(fault);
+                    faults.push(fault.counted());
                     if ends {
                         break;
                     }
@@ -226,11 +205,18 @@ impl<'a> Documents<'a> {
         loop {
             let open = match &mut self.open {
                 Some(open) => open,
-                none => match self.files.next() {
-                    Some(file) => {
+                none => match self.parts.next() {
+                    Some(part) => {
                         self.opened += 1;
-                        self.contents.iter_mut().try_for_each(|contents| contents.begin(&file))?;
-                        none.insert(OpenCorpusFile::open(file, &self.parser)?)
+                        self.contents.iter_mut().try_for_each(|contents| contents.begin(&part.file))?;
+                        let (file, read) = (part.file.clone(), self.before.begin(&part));
+                        match OpenCorpusFile::open(part, read, &self.parser) {
+                            Ok(opened) => none.insert(opened),
+                            Err(fault) => {
+                                self.leave_file(&file);
+                                return Err(fault);
+                            }
+                        }
                     }
                     None => return Ok(None),
                 },
@@ -270,30 +256,39 @@ impl<'a> Documents<'a> {
                     continue;
                 }
                 Err(fault) => {
-                    if fault.ends_its_file() {
-                        self.open = None;
+                    if let Some(open) = self.open.take_if(|_| fault.ends_its_file()) {
+                        self.leave_file(&open.file);
                     }
                     return Err(fault);
                 }
                 Ok(None) => {}
             }
-            let empty = (!open.has_found()).then(|| CorpusError::Empty { file: open.file.clone() });
+            let empty = self.before.end(open);
             self.open = None;
-            if let Some(empty) = empty {
-                return Err(empty);
+            if let Some(file) = empty {
+                return Err(CorpusError::Empty { file });
             }
         }
+    }
+
+    /// Leaves out the other parts of a file that cannot be read on.
+    fn leave_file(&mut self, file: &Path) {
+        let left =
+            self.parts.as_slice().iter().take_while(|part| part.file == file && !part.is_first()).count();
+        self.opened += left;
+        self.parts.by_ref().take(left).for_each(drop);
     }
 }
 
 /// All documents of `files`.
 #[cfg(test)]
 pub(crate) fn read_all(
-    files: Vec<PathBuf>,
+    files: Vec<std::path::PathBuf>,
     format: fmflow_engine::pipeline::config::DatasetFormat,
 ) -> Result<Vec<Document>, CorpusError> {
     let patience = Patience { interrupt: &AtomicBool::new(false), tell: None };
-    read_documents(files, &DatasetConfig::of_format("d", format), patience).collect()
+    let dataset = DatasetConfig::of_format("d", format);
+    read_documents(list_whole_files(files), &dataset, patience, &AnonymousFiles).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! The errors of tokenizers, and the bounded reading of their files.
 
+use fmflow_engine::error::Failure;
 use fmflow_engine::text::escape::show_path;
 use std::io::Read;
 use std::path::Path;
+
+use crate::failure::{input_failure, stage_failure};
 
 /// The largest file that is read, in bytes. It bounds the memory that a stranger's file can take.
 const MAX_BYTES: u64 = 256 << 20;
@@ -106,6 +109,32 @@ pub enum TokenizerError {
         cause: String,
     },
 }
+
+impl TokenizerError {
+    /// How to fix a chat template that cannot be rendered, whatever the conversation; `None` if this is something else.
+    #[must_use]
+    pub(crate) fn explain_template(&self) -> Option<&'static str> {
+        let Self::Template { cause, .. } = self else { return None };
+        (!cause.starts_with(REFUSES)).then_some(
+            "correct the chat template of the checkpoint, or use another checkpoint: a template has a second, 1 GiB of memory and 64 MiB of text",
+        )
+    }
+}
+
+impl From<TokenizerError> for Failure {
+    fn from(error: TokenizerError) -> Self {
+        match error.explain_template() {
+            Some(help) => input_failure(error, help),
+            None if matches!(error, TokenizerError::Template { .. }) => {
+                input_failure(error, "write turns that the chat template accepts, or correct the template")
+            }
+            None => stage_failure(error),
+        }
+    }
+}
+
+/// How the error of a template begins that says no to a conversation.
+pub(super) const REFUSES: &str = "refuses the conversation";
 
 /// Reads a file of a tokenizer, up to [`MAX_BYTES`].
 pub(super) fn read_tokenizer_file(file: &Path) -> Result<Vec<u8>, TokenizerError> {

@@ -8,18 +8,19 @@ use std::path::Path;
 use fmflow_engine::documents::Document;
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::{ComparedTexts, ContaminationCheck, HeldOutPart, RowsConfig};
+use fmflow_engine::pipeline::shards::{FilePart, ShardPlan, join_beginnings};
 use fmflow_engine::pipeline::stage::Stage;
 use fmflow_engine::run::execute::Job;
 use fmflow_engine::store::ArtifactWriter;
 use fmflow_engine::text::escape::escape_line;
 use serde::{Deserialize, Serialize};
 
-use super::open::{open_documents, plan_shards, remove_kept_contents};
+use super::open::{find_parts, open_documents, plan_shards, remove_fetched};
 use crate::data::build::BuildError;
 use crate::data::contamination::{Contamination, ContaminationError, TextSet, list_document_texts};
 use crate::data::corpus::{LeftOutShares, Patience};
 use crate::failure::{input_failure, stage_failure};
-use crate::job::{explain_build_error, find_some_files, find_source, remove_downloads};
+use crate::job::{explain_build_error, find_source};
 
 /// Name of the file that keeps held-out documents for the shards of a window: other datasets are read only once.
 const COMPARED: &str = "compared.jsonl";
@@ -125,17 +126,17 @@ fn read_held_out(
 ) -> Result<TextSet, Failure> {
     let dataset = config.dataset_called(name).expect("rows have the datasets that they are compared with");
     let source = find_source(job.stage, name)?;
-    let opening =
-        |part: &HeldOutPart| Ok((part.share, plan_shards(source, part.shard_bytes)?.opening_files().end));
-    let openings: Vec<(f64, usize)> = parts.iter().map(opening).collect::<Result<_, Failure>>()?;
-    let end =
-        openings.iter().map(|(_, end)| *end).max().expect("a dataset without held-out documents is refused");
-    let files = find_some_files(job, source, 0..end)?;
+    let plans = parts.iter().map(|part| plan_shards(source, dataset, part.shard_bytes));
+    let plans: Vec<ShardPlan> = plans.collect::<Result<_, Failure>>()?;
+    let openings: Vec<&[FilePart]> = plans.iter().map(ShardPlan::opening_parts).collect();
+    let (read, ends) = join_beginnings(&openings);
+    let openings: Vec<(f64, usize)> = parts.iter().map(|part| part.share).zip(ends).collect();
+    let (read, files) = find_parts(job, source, &read)?;
     job.report.note(&format!("the held-out documents of `{}` are looked for first", escape_line(name)));
     let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
     // The shares of a whole dataset are not asked of its beginning, and a copy has the words of its original.
     let shares = LeftOutShares::new(dataset);
-    let documents = open_documents(job, dataset, files.clone(), patience)?;
+    let documents = open_documents(job, dataset, read, patience)?;
     let mut documents = documents.with_shares(shares).with_copies(None);
     let mut set = TextSet::new(check.clone());
     let fault = |error| explain_build_error(job, BuildError::from(error), &format!("check dataset `{name}`"));
@@ -143,8 +144,8 @@ fn read_held_out(
     while let Some(document) = documents.next() {
         crate::job::check_interrupt(job)?;
         let document: Document = document.map_err(fault)?;
-        let file = documents.file_number();
-        if !openings.iter().any(|(share, end)| file < *end && document.is_held_out(*share)) {
+        let part = documents.part_number();
+        if !openings.iter().any(|(share, end)| part < *end && document.is_held_out(*share)) {
             continue;
         }
         for text in list_document_texts(&document) {
@@ -156,8 +157,7 @@ fn read_held_out(
     drop(documents);
     // The dataset itself is read next.
     if name != config.dataset.name {
-        remove_kept_contents(job, dataset, &files)?;
-        remove_downloads(job, source, &files)?;
+        remove_fetched(job, dataset, source, &files)?;
     }
     set.finish().map_err(refuse_texts)
 }

@@ -10,11 +10,11 @@ use fmflow_engine::run::execute::Job;
 use fmflow_engine::text::escape::escape_line;
 use serde::{Deserialize, Serialize};
 
-use super::open::{open_documents, plan_shards, remove_kept_contents};
+use super::open::{find_parts, open_documents, plan_shards, remove_fetched};
 use crate::data::build::BuildError;
 use crate::data::corpus::{Documents, LeftOutShares, Patience, SeenDocuments};
 use crate::failure::stage_failure;
-use crate::job::{check_interrupt, explain_build_error, find_some_files, find_source, remove_downloads};
+use crate::job::{check_interrupt, explain_build_error, find_source};
 
 /// Name of the file in which the plan of a window keeps where copies are.
 pub(crate) const COPIES: &str = "copies.jsonl";
@@ -45,9 +45,12 @@ impl ShardCopies {
 /// Reads the datasets whose documents are dropped in that of the rows, shard by shard.
 ///
 /// # Errors
-/// If they cannot be read, or have too many documents.
-pub(crate) fn read_originals(job: &Job<'_>, config: &RowsConfig) -> Result<SeenDocuments, Failure> {
-    let mut seen = SeenDocuments::default();
+/// If they cannot be read, or what was seen of them cannot be kept.
+pub(crate) fn read_originals<'a>(
+    job: &'a Job<'_>,
+    config: &RowsConfig,
+) -> Result<SeenDocuments<'a>, Failure> {
+    let mut seen = SeenDocuments::new(job);
     for name in &config.dataset.originals {
         let dataset =
             config.dataset_called(name).expect("rows have the datasets that they are compared with");
@@ -67,11 +70,11 @@ pub(crate) fn read_originals(job: &Job<'_>, config: &RowsConfig) -> Result<SeenD
 /// Finds the copies in every shard of the rows' dataset, which is read whole for that. `seen` has those of other datasets.
 ///
 /// # Errors
-/// If it cannot be read, or has too many documents.
+/// If it cannot be read, or what was seen of it cannot be kept.
 pub(crate) fn find_copies(
     job: &Job<'_>,
     config: &RowsConfig,
-    seen: &mut SeenDocuments,
+    seen: &mut SeenDocuments<'_>,
 ) -> Result<Vec<ShardCopies>, Failure> {
     let dataset = &config.dataset;
     job.report.note("all documents are read first, to find copies");
@@ -110,18 +113,17 @@ fn walk_shards(
     mut take: impl FnMut(&mut Documents<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let source = find_source(job.stage, &dataset.name)?;
-    let plan = plan_shards(source, config.shard_bytes)?;
+    let plan = plan_shards(source, dataset, config.shard_bytes)?;
     // A share that is too large in one shard may be allowed in all of them.
     let mut shares = LeftOutShares::new(dataset);
     for shard in 0..plan.len() {
-        let files = find_some_files(job, source, plan.files(shard))?;
+        let (parts, files) = find_parts(job, source, plan.parts(shard))?;
         let patience = Patience { interrupt: job.interrupt, tell: Some(job.report) };
         let mut documents =
-            open_documents(job, dataset, files.clone(), patience)?.with_shares(shares).with_copies(None);
+            open_documents(job, dataset, parts, patience)?.with_shares(shares).with_copies(None);
         take(&mut documents)?;
         shares = documents.into_shares();
-        remove_kept_contents(job, dataset, &files)?;
-        remove_downloads(job, source, &files)?;
+        remove_fetched(job, dataset, source, &files)?;
     }
     shares.check().map_err(|error| explain(job, dataset, error))
 }

@@ -4,6 +4,7 @@ use fmflow_engine::benchmark::{BenchmarkFileError, BenchmarkScores, read_placed_
 use fmflow_engine::error::Failure;
 use fmflow_engine::pipeline::config::sample::{AnswerLength, AskingMode, BenchmarkSettings, GapLength};
 use fmflow_engine::run::execute::Job;
+use fmflow_engine::text::display::count_noun;
 use fmflow_engine::text::escape::{escape_line, show_path};
 use fmflow_grade::interpreter::Interpreter;
 use fmflow_grade::problem::Problem;
@@ -150,6 +151,10 @@ fn open_benchmark<'a>(
         let BenchmarkFileError { fix, .. } = error.clone();
         input_failure(error, fix)
     })?;
+    if let Some(asked) = config.problems.filter(|asked| *asked > placed.len()) {
+        let has = count_noun(placed.len(), "problem");
+        job.report.note(&format!("benchmark `{}` has {has}: `problems={asked}` asks for all", config.name));
+    }
     placed.truncate(config.problems.unwrap_or(usize::MAX));
     let (places, problems): (Vec<_>, Vec<_>) = placed.into_iter().unzip();
     if config.writing().map(|writing| writing.length) == Some(AnswerLength::Gap(GapLength::Reference)) {

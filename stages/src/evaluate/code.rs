@@ -165,7 +165,7 @@ fn build_request(
         AskingMode::Base => tokenizer.encode(&prompt),
         AskingMode::Chat => chat::encode_prompt(tokenizer, &[Message::user(&prompt)]),
     };
-    let prefix = prefix.map_err(stage_failure)?;
+    let prefix = prefix?;
     let room = model.backbone.config().max_position_embeddings.saturating_sub(prefix.len());
     let length = tokens.min(room);
     let request = CompletionRequest { prefix, length, ..CompletionRequest::default() };

@@ -65,7 +65,7 @@ pub(super) fn build_question(
     length: usize,
 ) -> Result<HeldOutQuestion, Failure> {
     // As in training: a template may render earlier turns differently once the answer follows them.
-    let (prefix, answer) = chat::encode_chat(tokenizer, chat).map_err(stage_failure)?;
+    let (prefix, answer) = chat::encode_chat(tokenizer, chat)?;
     if prefix.is_empty() {
         return Err(input_failure(
             "the chat template renders nothing before an answer",

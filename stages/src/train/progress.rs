@@ -31,6 +31,7 @@ impl ProgressLine {
         self.speed += metrics.tokens_per_second;
         self.updates += 1;
         let done = metrics.step + 1;
+        job.note_updates(done);
         if !done.is_multiple_of(config.log_every) && done != config.steps {
             return;
         }

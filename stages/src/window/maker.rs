@@ -19,11 +19,11 @@ use crate::data::order::RowOrder;
 use crate::data::rows::{FileSink, RECORDS, RowsFile, Unwritten};
 use crate::data::tokenizer::Tokenizer;
 use crate::dataset::{
-    ShardCopies, open_documents, plan_shards, read_kept_compared, read_kept_copies, read_rows_options,
-    remove_kept_contents, watch_documents,
+    ShardCopies, find_parts, open_documents, plan_shards, read_kept_compared, read_kept_copies,
+    read_rows_options, remove_fetched, watch_documents,
 };
 use crate::failure::{input_failure, stage_failure};
-use crate::job::{explain_build_error, find_some_files, find_source, remove_downloads};
+use crate::job::{explain_build_error, find_source};
 use crate::model::open_tokenizer;
 
 /// What every shard of a dataset is made with.
@@ -51,7 +51,8 @@ impl<'a> ShardMaker<'a> {
         };
         let made = source.inputs.get(&InputRole::Tokenizer).expect("rows have a tokenizer");
         let tokenizer = open_tokenizer(made)?.with_special_names(config.specials.unwrap_or_default());
-        let plan = plan_shards(find_source(source.stage, &config.dataset.name)?, config.shard_bytes)?;
+        let files = find_source(source.stage, &config.dataset.name)?;
+        let plan = plan_shards(files, &config.dataset, config.shard_bytes)?;
         if (plan.len() as u64, plan.per_group() as u64) != (order.shards, order.per_group) {
             let what =
                 format!("the files of `{}` are not those that its rows were planned with", source.stage.name);
@@ -106,9 +107,9 @@ impl<'a> ShardMaker<'a> {
     ) -> Result<(BuiltShard, u64), Failure> {
         let dataset = &self.config.dataset;
         let (source, number) = (find_source(self.source.stage, &dataset.name)?, shard as usize);
-        let files = find_some_files(job, source, self.plan.files(number))?;
+        let (parts, files) = find_parts(job, source, self.plan.parts(number))?;
         let patience = Patience { interrupt: job.interrupt, tell: None };
-        let mut documents = open_documents(job, dataset, files.clone(), patience)?.of_a_part();
+        let mut documents = open_documents(job, dataset, parts, patience)?.of_a_part();
         if let Some(copies) = &self.copies {
             let numbers = ShardCopies::join(&copies[number..=number]);
             documents = documents.with_copies(Some(Copies::Known { numbers, read: 0 }));
@@ -121,8 +122,7 @@ impl<'a> ShardMaker<'a> {
         let built = built
             .map_err(|error| explain_build_error(job, error, &format!("check dataset `{}`", dataset.name)))?;
         drop(documents);
-        remove_kept_contents(job, dataset, &files)?;
-        remove_downloads(job, source, &files)?;
+        remove_fetched(job, dataset, source, &files)?;
         Ok((built, compared.count_dropped()))
     }
 

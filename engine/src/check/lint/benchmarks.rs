@@ -21,6 +21,9 @@ use crate::text::place::Span;
 /// Problems of a file that are looked at.
 const MOST_PROBLEMS: usize = 20;
 
+/// The benchmark whose prompts are known.
+const HUMANEVAL: &str = "humaneval";
+
 /// Own benchmarks up to this size are read whole, in bytes: a task that appears twice is told before a model answers.
 const MOST_BYTES: u64 = 16 << 20;
 
@@ -71,6 +74,10 @@ fn lint_files(stage: &Stage, benchmark: &BenchmarkSettings, place: &Span, sink: 
     };
     let first = problems.iter().find(|(_, problem)| stripped(problem));
     sink.extend(first.map(|(place_in_file, _)| stripped_prompt(&benchmark.name, place_in_file, place)));
+    let own: Vec<&Problem> = problems.iter().map(|(_, problem)| problem).collect();
+    if benchmark.name == HUMANEVAL && lacks_blank_lines(&own) {
+        sink.push(headless_prompts(&benchmark.name, place));
+    }
     if benchmark.layout.has_only_known_fields() {
         sink.extend(find_unread(benchmark, files, place));
     }
@@ -120,6 +127,20 @@ fn faulty_problems(name: &str, error: &BenchmarkFileError, place: &Span) -> Diag
     Diagnostic::new(Code::FaultyLines, format!("benchmark `{name}`: {error}"))
         .at(place, "its problems")
         .help(error.fix.as_str())
+}
+
+/// Whether so many problems of HumanEval cannot be its own: of its 164 prompts 142 begin with a blank line, 6 of the first 20.
+fn lacks_blank_lines(problems: &[&Problem]) -> bool {
+    problems.len() >= MOST_PROBLEMS
+        && !problems.iter().any(|problem| problem.prompt.starts_with(char::is_whitespace))
+}
+
+fn headless_prompts(name: &str, place: &Span) -> Diagnostic {
+    let message =
+        format!("no prompt of benchmark `{name}` begins with a blank line, as most of HumanEval's do");
+    Diagnostic::new(Code::StrippedPrompt, message)
+        .at(place, "its problems")
+        .help("use the benchmark's own file, whose prompts nobody stripped")
 }
 
 fn stripped_prompt(name: &str, place_in_file: &str, place: &Span) -> Diagnostic {

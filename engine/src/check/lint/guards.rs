@@ -143,9 +143,9 @@ fn check_spike_window(stage: &Stage, config: &TrainConfig, spike: &SpikeGuard, s
 fn check_spike_sigma(stage: &Stage, config: &TrainConfig, spike: &SpikeGuard, sink: &mut Sink) {
     if spike.sigma > MOST_SIGMA {
         let message = format!(
-            "no jump of a loss is {} standard deviations: where they are 1 % of it, the loss would have to become {:.0} times as large in one update",
-            spike.sigma,
-            1.0 + spike.sigma / 100.0
+            "no jump of a loss is {} standard deviations: where they are 1 % of it, the loss would have to become {} times as large in one update",
+            format_many(spike.sigma),
+            format_many((1.0 + spike.sigma / 100.0).round())
         );
         sink.push(
             Diagnostic::new(Code::NeverFires, message)
@@ -172,8 +172,15 @@ fn check_spike_sigma(stage: &Stage, config: &TrainConfig, spike: &SpikeGuard, si
     );
 }
 
-/// A lower bound of the probability that a normal variable is more than `sigma` deviations above its mean (Gordon, 1941).
+/// A number as it was written, unless nobody would read its digits.
+fn format_many(number: f64) -> String {
+    if number < 1e9 { number.to_string() } else { format!("{number:e}") }
+}
+
+/// A lower bound of the probability that a normal variable is more than `sigma` deviations above its mean (Gordon, 1941). Below one
+/// deviation, where that bound falls to 0, it is the one at one deviation.
 fn bound_noise_above(sigma: f64) -> f64 {
+    let sigma = sigma.max(1.0);
     let density = (-sigma * sigma / 2.0).exp() / std::f64::consts::TAU.sqrt();
     density * sigma / (1.0 + sigma * sigma)
 }

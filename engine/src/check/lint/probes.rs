@@ -4,7 +4,9 @@ use crate::check::lint::capacity::{PROBED_LENGTHS, find_length_path};
 use crate::check::lint::lineage::Lineages;
 use crate::check::lint::sampler_fit::{SamplerPlaces, check_sampler_fit};
 use crate::check::lint::sampler_paths::number_requests;
-use crate::check::lint::sampling::{PassPlaces, check_sampler_passes, find_trained_block};
+use crate::check::lint::sampling::{
+    PassPlaces, check_sampler_passes, find_trained_block, rows_without_canvas,
+};
 use crate::language::names::Declarations;
 use crate::pipeline::config::train::ProbeSettings;
 use crate::pipeline::config::{AttentionSchedule, Sampler, StageConfig, TrainConfig};
@@ -50,7 +52,18 @@ pub(super) fn lint_probe(
             check_sampler_passes(used.sampler, &places, length, find_trained_block(lineages, stage), sink);
         }
     }
+    check_answer_lengths(lineages, stage, probe, &mut found);
     sink.extend(found.finish().into_iter().map(|fault| into_warning(stage, fault)));
+}
+
+/// Reports conversations that nobody can be asked, because their rows do not say how long an answer may be.
+fn check_answer_lengths(lineages: &Lineages<'_>, stage: &Stage, probe: &ProbeSettings, sink: &mut Sink) {
+    for (at, exact) in probe.exact_match.iter().enumerate() {
+        let Some(rows) = lineages.input(stage, &exact.role) else { continue };
+        if matches!(&rows.config, StageConfig::Rows(settings) if settings.canvas.is_none()) {
+            sink.push(rows_without_canvas(stage, rows, train::NTH_PROBE_EXACT_MATCH_DATASET.nth(at)));
+        }
+    }
 }
 
 /// All samplers of a probe, with what each writes.

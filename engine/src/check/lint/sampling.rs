@@ -69,7 +69,7 @@ pub(super) fn lint_evaluation_sampling(
     }
 }
 
-fn rows_without_canvas(stage: &Stage, rows: &Stage, dataset: FieldPath) -> Diagnostic {
+pub(super) fn rows_without_canvas(stage: &Stage, rows: &Stage, dataset: FieldPath) -> Diagnostic {
     let name = find_rows_name(rows);
     Diagnostic::new(
         Code::NoCanvas,

@@ -3,8 +3,7 @@
 use crate::pipeline::Pipeline;
 use crate::pipeline::config::{FileLayout, RowsConfig, StageConfig};
 use crate::pipeline::field_path::rows;
-use crate::pipeline::shards::ShardPlan;
-use crate::pipeline::source_facts::list_file_sizes;
+use crate::pipeline::source_facts::plan_shards;
 use crate::pipeline::stage::Stage;
 use crate::pipeline::window::find_window_share;
 use crate::text::diagnostic::{Code, Diagnostic, Sink};
@@ -21,10 +20,9 @@ pub(super) fn lint_window(pipeline: &Pipeline, stage: &Stage, sink: &mut Sink) {
         return;
     }
     // As the training guesses: a group like the first one, and another one if there are several.
-    let sizes: Vec<u64> = stage.main_sources().flat_map(list_file_sizes).collect();
-    let plan = ShardPlan::new(&sizes, config.shard_bytes);
-    let group = sizes[plan.opening_files()].iter().fold(0, |sum: u64, size| sum.saturating_add(*size));
-    let needed = group.saturating_mul(plan.groups().min(2) as u64);
+    let Some(source) = stage.main_sources().next() else { return };
+    let plan = plan_shards(source, &config.dataset, config.shard_bytes);
+    let needed = plan.opening_bytes().saturating_mul(plan.groups().min(2) as u64);
     let trained = needed as f64 * (1.0 - config.dataset.held_out);
     if share as f64 >= trained / MOST_TEXT {
         return;

@@ -9,7 +9,7 @@ use super::super::pipeline_arguments::PipelineArguments;
 use super::FinishedStages;
 use super::wrap::{Style, WrappedText};
 use crate::error::{Error, Result};
-use crate::run::rows_view::{PieceRole, RowPiece, RowsRequest, RowsView, ViewedRow};
+use crate::run::rows_view::{PieceRole, RowPiece, RowsRequest, RowsView, ViewedRow, WindowView};
 use crate::text::display::count_noun;
 
 /// Lines of a piece that are shown without `--full`.
@@ -59,13 +59,14 @@ pub(super) fn show_rows(arguments: &ShowRowsArguments, context: &CommandContext<
         count: if row.is_some() { 1 } else { *count },
         at: *at,
         seed: stages.pipeline.seed,
+        window: stages.list_window(stage)?,
     };
     let found = context.executor()?.view_rows(&folder, &request);
     let found = found.map_err(|failure| Error::Stage { stage: stage.clone(), failure })?;
     if *json {
         let answer = json!({
             "schema": "fmflow.data/1", "stage": stage, "held-out": held_out, "at": at,
-            "length": found.length, "total": found.total, "rows": found.rows,
+            "length": found.length, "total": found.total, "window": found.window, "rows": found.rows,
         });
         return context.output.json(&answer);
     }
@@ -88,9 +89,10 @@ impl RowsPage<'_> {
             None => String::new(),
         };
         let mut text = format!(
-            "{stage}: {} of {} tokens{noise}\n",
+            "{stage}: {} of {} tokens{}{noise}\n",
             count_noun(found.total, &format!("{part} row")),
-            found.length
+            found.length,
+            found.window.as_ref().map(describe_window).unwrap_or_default()
         );
         for row in &found.rows {
             text += &format!("\n{}\n", describe_row(row));
@@ -152,6 +154,17 @@ fn shorten_repeats(text: &str) -> String {
     short + rest
 }
 
+/// Which rows of a window are seen, and where the others are.
+fn describe_window(window: &WindowView) -> String {
+    let there = window.there.len() as u64;
+    let rest = match window.made.saturating_sub(there) {
+        _ if there == window.shards => String::new(),
+        0 => "; others are made while training reads them".to_owned(),
+        dropped => format!("; {dropped} were dropped, and others are made while training reads them"),
+    };
+    format!(", in the {there} of {} that are there now{rest}", count_noun(window.shards, "shard"))
+}
+
 /// The number of a row, and how many of its positions are what.
 fn describe_row(row: &ViewedRow) -> String {
     let tokens = |role| -> usize {
@@ -163,7 +176,8 @@ fn describe_row(row: &ViewedRow) -> String {
     let roles = roles.map(|(role, word)| (tokens(role), word));
     let roles: Vec<_> =
         roles.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-    format!("row {}: {}, {}", row.row, count_noun(documents, "document"), roles.join(", "))
+    let shard = row.shard.map(|[shard, row]| format!(" (shard {shard}, row {row})")).unwrap_or_default();
+    format!("row {}{shard}: {}, {}", row.row, count_noun(documents, "document"), roles.join(", "))
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Parquet, one row group after another, a few rows at a time.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
 
 use arrow_array::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use serde_json::{Map, Value};
 
 use super::tables::{NeededColumns, call_library, list_fields, to_column_fault, unfit};
@@ -32,6 +34,8 @@ pub(super) struct ParquetRows {
     file: DataFile,
     metadata: ArrowReaderMetadata,
     needed: ProjectionMask,
+    /// Only row groups that begin in this range of the file's bytes are read.
+    bytes: Range<u64>,
     /// The row group that is read.
     group: usize,
     /// Rows of it that were returned.
@@ -108,7 +112,28 @@ impl ParquetRows {
         let schema = metadata.parquet_schema();
         let leaves = schema.columns().iter().enumerate().filter(|(_, leaf)| needed.has(leaf.path().parts()));
         let needed = ProjectionMask::leaves(schema, leaves.map(|(at, _)| at));
-        Ok(Self { file, metadata, needed, group: 0, row: 0, reader: None, batch: None })
+        let bytes = 0..u64::MAX;
+        Ok(Self { file, metadata, needed, bytes, group: 0, row: 0, reader: None, batch: None })
+    }
+
+    /// Only the row groups that begin in a range of the file's bytes.
+    pub(super) fn within(self, bytes: Range<u64>) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// The first row group from that with this number on that is read; the number of all if there is none.
+    fn find_group(&self, from: usize) -> usize {
+        let groups = self.metadata.metadata().row_groups();
+        // Of offsets that a damaged footer has, each is in one part, too; what it damages is found when the group is read.
+        let begins = |group: &RowGroupMetaData| {
+            let offset = |column: &ColumnChunkMetaData| {
+                let first = column.dictionary_page_offset().into_iter().chain([column.data_page_offset()]);
+                first.min().map_or(0, |offset| offset.max(0).unsigned_abs())
+            };
+            group.columns().iter().map(offset).min().unwrap_or(0)
+        };
+        let found = groups[from..].iter().position(|group| self.bytes.contains(&begins(group)));
+        found.map_or(groups.len(), |found| from + found)
     }
 
     /// Rows that are decoded at once, so that they take about [`BATCH_BYTES`].
@@ -160,10 +185,11 @@ impl RowSource for ParquetRows {
                 self.row += 1;
                 return Ok(Some(row));
             }
-            if self.group >= self.metadata.metadata().num_row_groups() {
-                return Ok(None);
-            }
             if self.reader.is_none() {
+                self.group = self.find_group(self.group);
+                if self.group >= self.metadata.metadata().num_row_groups() {
+                    return Ok(None);
+                }
                 self.reader = Some(self.open_group()?);
             }
             let reader = self.reader.as_mut().expect("it was just opened");

@@ -38,13 +38,15 @@ impl Decoder<'_> {
     /// Reports files that do not match the format, judged by their first bytes, by the fields of the first line, and by the lines
     /// after it as far as [`super::heads`] looks.
     pub(super) fn check_data(&mut self, record: &Record, files: &[PathBuf], dataset: &DatasetConfig) {
+        let leads_out = |path: &Path| matches!(file_head::find_link_out(path), Ok(Some(_)));
         let fits = |this: &mut Self, path: &PathBuf| match dataset.layout {
+            _ if leads_out(path) => FirstLine::Unfit,
             FileLayout::Parquet | FileLayout::Arrow => this.check_table(record, path, dataset),
             _ => this.check_beginning(record, path, path == &files[0], dataset),
         };
         let first: Vec<(&PathBuf, FirstLine)> =
             files.iter().take(MAX_FILES).map(|path| (path, fits(self, path))).collect();
-        self.check_data_heads(record, &first, files.len() <= MAX_FILES, dataset);
+        self.check_data_heads(record, &first, files, dataset);
     }
 
     /// Reports the beginning of a file. Only of the `first` file the fields are compared with the settings.

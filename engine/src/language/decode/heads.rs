@@ -14,6 +14,7 @@ use crate::documents::{
 use crate::language::record::Record;
 use crate::pipeline::config::{DatasetConfig, DatasetFormat, FileLayout};
 use crate::text::diagnostic::{Code, Diagnostic};
+use crate::text::display::count_noun;
 use crate::text::escape::{escape_line, show_path};
 use crate::text::file_head;
 use crate::text::file_head::FileBeginning;
@@ -40,6 +41,9 @@ struct DataHeads {
     unreadable: Vec<(String, LineFault)>,
     /// The fields of the first document.
     names: Vec<String>,
+    /// Records, those at fault included, and those at fault.
+    records: u64,
+    at_fault: u64,
 }
 
 /// Faults with one fix.
@@ -55,11 +59,13 @@ impl DataHeads {
     fn read(
         files: &[(&PathBuf, FirstLine)],
         dataset: &DatasetConfig,
-        all: bool,
+        all: &[PathBuf],
         shown: impl Fn(&PathBuf) -> String,
     ) -> Self {
         let parser = DocumentParser::new(dataset);
-        let mut heads = Self { whole: all, ..Self::default() };
+        let links = all.iter().filter_map(|path| Some((shown(path), refuse_link_out(path)?)));
+        let unreadable = links.collect();
+        let mut heads = Self { whole: files.len() == all.len(), unreadable, ..Self::default() };
         for (path, first) in files {
             if *first == FirstLine::Unfit {
                 heads.whole = false;
@@ -107,7 +113,9 @@ impl DataHeads {
     ) -> Result<bool, RecordFault> {
         let mut reported = None;
         for number in 0..MAX_RECORDS {
-            match records.next_record(parser) {
+            let next = records.next_record(parser);
+            self.records += u64::from(!matches!(next, Ok(None)));
+            match next {
                 Ok(None) => return Ok(!records.is_cut()),
                 Ok(Some(_)) if matches!(parser.layout(), FileLayout::Text(_)) => {}
                 Ok(Some(ParsedRecord::FilteredOut)) => {}
@@ -120,6 +128,7 @@ impl DataHeads {
                 // An array that the limit cuts off is not at fault.
                 Err(RecordFault::Record { last: true, .. }) if records.is_cut() => return Ok(false),
                 Err(RecordFault::Record { place, fault, last }) => {
+                    self.at_fault += 1;
                     match &reported {
                         // What was reported of the first record is not reported again for every one like it.
                         None if number == 0 && first == FirstLine::Reported => reported = Some(fault),
@@ -136,6 +145,20 @@ impl DataHeads {
         Ok(false)
     }
 
+    /// The share of records at fault in whole percents, rounded up, if it is at most a half: else the dataset is not what it says.
+    fn find_share(&self) -> Option<u64> {
+        let percent = (self.at_fault * 100).div_ceil(self.records.max(1));
+        Some(percent).filter(|percent| (1..=50).contains(percent))
+    }
+
+    /// What to write so that such records are left out, behind another help; empty if that is no way.
+    fn suggest_skipping(&self) -> String {
+        let share = self.find_share();
+        let write =
+            |percent| format!("; or leave such records out: `on-bad-record \"skip\" max=\"{percent}%\"`");
+        share.map(write).unwrap_or_default()
+    }
+
     fn add_fault(&mut self, fault: LineFault, file: &str, place: RecordPlace) {
         if self.faults.len() >= MAX_KINDS && !self.faults.contains_key(fault.fix.as_ref()) {
             return;
@@ -149,6 +172,13 @@ impl DataHeads {
             faults.places.push((file.to_owned(), place));
         }
     }
+}
+
+/// Why a link is not read, if it leads out of its folder.
+fn refuse_link_out(path: &Path) -> Option<LineFault> {
+    let target = file_head::find_link_out(path).ok().flatten()?;
+    let problem = format!("it is a link out of its folder, to `{}`", show_path(&target));
+    Some(LineFault { problem, fix: "copy the file, or name its real path".into() })
 }
 
 impl HeadFaults {
@@ -175,13 +205,12 @@ impl HeadFaults {
 }
 
 impl Decoder<'_> {
-    /// Reports the faults of the first lines of `files`, and what their documents leave unused; `all` says that the dataset has
-    /// no other files.
+    /// Reports the faults of the first lines of `files`, the first of `all`, and what their documents leave unused.
     pub(super) fn check_data_heads(
         &mut self,
         record: &Record,
         files: &[(&PathBuf, FirstLine)],
-        all: bool,
+        all: &[PathBuf],
         dataset: &DatasetConfig,
     ) {
         let place = record.leaf("from").map_or(&record.span, |leaf| &leaf.span);
@@ -190,10 +219,12 @@ impl Decoder<'_> {
         let heads = DataHeads::read(files, dataset, all, shown);
         // The stage counts those that it skips, and compares their share with the largest.
         let faults = heads.faults.iter().filter(|_| dataset.skipped.is_none());
+        let skip = heads.suggest_skipping();
         for (fix, faults) in faults {
-            let message = faults.describe();
+            let (message, fix) = (faults.describe(), format!("{fix}{skip}"));
             self.sink.push(Diagnostic::new(Code::FaultyLines, message).at(place, "its data").help(fix));
         }
+        self.check_skipped_share(record, &heads, dataset);
         for (file, LineFault { problem, fix }) in &heads.unreadable {
             let message = format!("`{file}`: {}", escape_line(problem));
             self.sink.push(Diagnostic::new(Code::UnfitData, message).at(place, "its data").help(fix.clone()));
@@ -204,6 +235,30 @@ impl Decoder<'_> {
             remarks.filter(|remark| remark.is_warning).map(|remark| warn_of_leftovers(remark, record, place)),
         );
         self.check_optional_fields(record, &heads, &dataset.format);
+    }
+
+    /// Reports that more records are at fault than the dataset allows to be left out. Only of data that were seen whole the share is known.
+    fn check_skipped_share(&mut self, record: &Record, heads: &DataHeads, dataset: &DatasetConfig) {
+        let Some(most) = dataset.skipped.filter(|_| heads.whole && heads.unreadable.is_empty()) else {
+            return;
+        };
+        if heads.at_fault as f64 <= most * heads.records as f64 {
+            return;
+        }
+        let first =
+            heads.faults.values().next().map_or(String::new(), |faults| format!("; {}", faults.describe()));
+        let message = format!(
+            "{} of {} are at fault, more than `on-bad-record` allows to be left out{first}",
+            heads.at_fault,
+            count_noun(heads.records, "record")
+        );
+        let child = record.child("on-bad-record").expect("it says that records are skipped");
+        let place = child.leaf("max").map_or(&child.span, |leaf| &leaf.span);
+        let help = match heads.find_share() {
+            Some(percent) => format!("fix them, or write `max=\"{percent}%\"`"),
+            None => "fix them: most of the records are not what the dataset says".to_owned(),
+        };
+        self.sink.push(Diagnostic::new(Code::FaultyLines, message).at(place, "a smaller share").help(help));
     }
 
     /// Reports a field that the dataset names, that lines may lack, and that no line has.

@@ -31,6 +31,11 @@ pub(super) fn has_template(folder: &CheckpointFolder) -> bool {
     read_texts(folder).map_or(true, |texts| texts.has_template())
 }
 
+/// The text of the chat template, if there is one; the outer `None` if the files cannot be read.
+pub(super) fn find_template(folder: &CheckpointFolder) -> Option<Option<String>> {
+    read_texts(folder).ok().map(|texts| texts.find_template().map(str::to_owned))
+}
+
 fn read_texts(folder: &CheckpointFolder) -> Result<CheckpointTexts, Disagreement> {
     CheckpointTexts::read(|name: &str| {
         let path = folder.path().join(name);

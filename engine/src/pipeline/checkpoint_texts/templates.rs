@@ -20,7 +20,14 @@ impl CheckpointTexts {
     /// Whether there is a template for turns, where the stages look for it.
     #[must_use]
     pub(crate) fn has_template(&self) -> bool {
-        self.template.is_some() || self.list_templates().iter().any(|(name, _)| *name == "default")
+        self.find_template().is_some()
+    }
+
+    /// The template for turns, where the stages look for it.
+    #[must_use]
+    pub(crate) fn find_template(&self) -> Option<&str> {
+        let listed = || self.list_templates().into_iter().find(|(name, _)| *name == "default");
+        self.template.as_deref().or_else(|| listed().map(|(_, text)| text))
     }
 
     /// (name, text) of the templates in `tokenizer_config.json`; a single one is the default.

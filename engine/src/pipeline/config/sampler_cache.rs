@@ -1,5 +1,7 @@
 //! What a sampler keeps from pass to pass.
 
+use crate::text::display::count_noun;
+
 /// What a sampler keeps from one forward pass to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SamplerCache {
@@ -27,6 +29,12 @@ impl SamplerCache {
             Self::Prefix => "prefix",
             Self::Dual => "dual",
         }
+    }
+
+    /// What the cache with this word changed in one text, in a few words.
+    #[must_use]
+    pub fn describe_changes(word: &str, changed: u64, tokens: u64) -> String {
+        format!("cache {word} changed {changed} of {}", count_noun(tokens, "token"))
     }
 
     /// Whether the text may differ from that without a cache.

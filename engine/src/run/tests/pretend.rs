@@ -15,7 +15,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::config::StageConfig;
 use crate::plan::Selection;
 use crate::plan::{Plan, SourceDigests};
-use crate::run::execute::{Execute, Job, Progress, ProgressReporter};
+use crate::run::execute::{Execute, Job, Operations, Progress, ProgressReporter};
 use crate::run::rows_view::{RowsRequest, RowsStatistics, RowsView};
 use crate::run::text::TextModel;
 use crate::store::vfs::Vfs;
@@ -96,7 +96,7 @@ impl Execute for Pretend {
         Ok(summary())
     }
 
-    fn verify_deep(&self, _folder: &Path) -> std::result::Result<String, Failure> {
+    fn verify_deep(&self, _folder: &Path, _operations: Operations) -> std::result::Result<String, Failure> {
         Ok("equal".into())
     }
 

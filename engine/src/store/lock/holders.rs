@@ -7,6 +7,7 @@ use super::LOCKS;
 use crate::error::{Error, Result};
 use crate::store::layout::{Store, find_process_token, format_current_time};
 use crate::store::vfs::{Vfs, is_absent};
+use crate::text::display::format_time;
 
 /// How the names of these files begin.
 pub(super) const RUN: &str = "run";
@@ -92,7 +93,7 @@ pub(super) fn remove_holders(store: &Store) -> Result<()> {
 
 /// This process: a line of words, and a line with its token.
 pub(super) fn describe_process() -> String {
-    let (id, host, now) = (std::process::id(), read_host_name(), format_current_time());
+    let (id, host, now) = (std::process::id(), read_host_name(), format_time(&format_current_time()));
     format!("process {id} on {host} since {now}\n{}\n", find_process_token())
 }
 

@@ -109,6 +109,7 @@ codes! {
     TeacherMismatch "teacher-mismatch" Error "a teacher whose law of the next token is missing or contradicts the model"
     StrideBeyondTraining "stride-beyond-training" Warning "a sampler that drafts more tokens than the checkpoint learned to"
     StrideBeyondAnswers "stride-beyond-answers" Warning "a stride that is longer than some answers"
+    DeviceMismatch "device-mismatch" Error "a number format that the device of `machine` cannot compute"
     BlockMismatch "block-mismatch" Error "block sizes of sampler, training or rows that do not fit together"
     CacheMismatch "cache-mismatch" Error "a key-value cache that does not suit the checkpoint's attention"
     BadConstraint "bad-constraint" Error "a constraint that cannot be read or kept"

@@ -139,6 +139,8 @@ fn values_and_gradients_agree_with_the_definition() {
         (1, 65, 6, 2, 16),
         (2, 130, 3, 1, 20),
         (1, 200, 2, 1, 64),
+        (1, 70, 2, 1, 128),
+        (1, 70, 1, 1, 256),
         (1, 1, 1, 1, 2),
     ];
     for ((batch, length, heads, shared, width), kind) in

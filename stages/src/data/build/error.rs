@@ -45,6 +45,16 @@ pub(crate) enum BuildError {
 }
 
 impl BuildError {
+    /// How to fix a chat template that cannot be rendered, whatever the conversation; `None` if this is something else.
+    #[must_use]
+    pub(crate) fn explain_template(&self) -> Option<&'static str> {
+        match self {
+            Self::Tokenizer(cause) => cause.explain_template(),
+            Self::Document { cause, .. } => cause.explain_template(),
+            _ => None,
+        }
+    }
+
     /// The error with the file and line of the document that was read last, if that is its cause.
     #[must_use]
     pub(crate) fn at_document(self, place: Option<(&Path, RecordPlace)>) -> Self {
@@ -59,7 +69,9 @@ impl BuildError {
                 )
         );
         match place.filter(|_| by_document) {
-            Some((file, at)) => Self::Document { place: at.in_file(&show_path(file)), cause: Box::new(self) },
+            Some((file, at)) => {
+                Self::Document { place: at.counted_in(file).in_file(&show_path(file)), cause: Box::new(self) }
+            }
             None => self,
         }
     }

@@ -8,18 +8,16 @@ use fmflow_engine::text::escape::escape_line;
 use serde_json::json;
 
 use super::CorpusError;
-
-/// Most different documents that are remembered: about 1 GiB.
-const MAX_DOCUMENTS: usize = 1 << 25;
+use super::digests::{DigestSets, ScratchFiles};
 
 /// Most copies of documents of other datasets that are listed; all are counted.
 const MOST_LISTED: u64 = 100_000;
 
 /// Which documents of a dataset are left out because they are copies.
 #[derive(Debug)]
-pub(crate) enum Copies {
+pub(crate) enum Copies<'a> {
     /// Those that were seen before.
-    Seen(SeenDocuments),
+    Seen(SeenDocuments<'a>),
     /// Those with these numbers, counted from 0 through all files that are read. They were found before.
     Known {
         /// The numbers.
@@ -29,7 +27,7 @@ pub(crate) enum Copies {
     },
 }
 
-impl Copies {
+impl Copies<'_> {
     /// Whether a document is left out. `place` is told of copies of other datasets.
     pub(super) fn admits(
         &mut self,
@@ -62,12 +60,13 @@ impl Copies {
     }
 }
 
-/// Half of the BLAKE3 digests of all documents so far. Among 2^25 documents two equal halves are as likely as 2^-79.
-#[derive(Debug, Default)]
-pub(crate) struct SeenDocuments {
-    seen: HashSet<u128>,
-    /// Documents of other datasets, each with its name.
-    originals: Vec<(String, HashSet<u128>)>,
+/// Half of the BLAKE3 digests of all documents so far. Among 2^33 documents two equal halves are as likely as 2^-63.
+#[derive(Debug)]
+pub(crate) struct SeenDocuments<'a> {
+    /// The first set has those of the dataset, the others those of other ones.
+    digests: DigestSets<'a>,
+    /// The names of other datasets.
+    originals: Vec<String>,
     /// Documents that were copies, and those of other datasets among them.
     dropped: u64,
     of_others: u64,
@@ -76,26 +75,36 @@ pub(crate) struct SeenDocuments {
     listed: Vec<u8>,
 }
 
-impl SeenDocuments {
+impl<'a> SeenDocuments<'a> {
+    /// No document was seen yet. `scratch` gives files for digests that do not fit into memory.
+    pub(crate) fn new(scratch: &'a dyn ScratchFiles) -> Self {
+        Self::with_digests(DigestSets::new(scratch))
+    }
+
+    fn with_digests(mut digests: DigestSets<'a>) -> Self {
+        digests.add_set();
+        Self { digests, originals: Vec::new(), dropped: 0, of_others: 0, all: 0, listed: Vec::new() }
+    }
+
     /// Says that the documents of another dataset come now.
     pub(crate) fn begin_original(&mut self, dataset: &str) {
-        self.originals.push((dataset.to_owned(), HashSet::new()));
+        self.originals.push(dataset.to_owned());
+        self.digests.add_set();
     }
 
     /// Adds a document of the dataset that was named last.
     ///
     /// # Errors
-    /// If there are too many.
+    /// If its digest cannot be kept.
     pub(crate) fn add_original(&mut self, document: &Document) -> Result<(), CorpusError> {
-        let (_, digests) = self.originals.last_mut().expect("a dataset was named");
-        digests.insert(hash_document(document));
-        self.refuse_too_many()
+        let added = self.digests.insert(self.originals.len(), hash_document(document));
+        added.map(drop).map_err(|cause| CorpusError::Digests { cause })
     }
 
     /// Whether a document is new. A copy is counted; one of another dataset is listed with its `place`.
     ///
     /// # Errors
-    /// If there are too many.
+    /// If its digest cannot be kept or compared.
     pub(crate) fn is_new(
         &mut self,
         document: &Document,
@@ -103,7 +112,9 @@ impl SeenDocuments {
     ) -> Result<bool, CorpusError> {
         self.all += 1;
         let digest = hash_document(document);
-        if let Some((dataset, _)) = self.originals.iter().find(|(_, digests)| digests.contains(&digest)) {
+        let unkept = |cause| CorpusError::Digests { cause };
+        if let Some(number) = self.find_original(digest).map_err(unkept)? {
+            let dataset = &self.originals[number];
             if self.of_others < MOST_LISTED {
                 let line = json!({ "place": place(), "dataset": dataset });
                 self.listed.extend(line.to_string().into_bytes());
@@ -112,18 +123,19 @@ impl SeenDocuments {
             (self.dropped, self.of_others) = (self.dropped + 1, self.of_others + 1);
             return Ok(false);
         }
-        let new = self.seen.insert(digest);
+        let new = self.digests.insert(0, digest).map_err(unkept)?;
         self.dropped += u64::from(!new);
-        self.refuse_too_many()?;
         Ok(new)
     }
 
-    fn refuse_too_many(&self) -> Result<(), CorpusError> {
-        let others: usize = self.originals.iter().map(|(_, digests)| digests.len()).sum();
-        match self.seen.len() + others > MAX_DOCUMENTS {
-            true => Err(CorpusError::TooManyDocuments { most: MAX_DOCUMENTS }),
-            false => Ok(()),
+    /// The number of the first other dataset that has a document.
+    fn find_original(&self, digest: u128) -> std::io::Result<Option<usize>> {
+        for number in 0..self.originals.len() {
+            if self.digests.contains(number + 1, digest)? {
+                return Ok(Some(number));
+            }
         }
+        Ok(None)
     }
 
     /// Lines that list copies of documents of other datasets; `None` without any other dataset.
@@ -136,8 +148,7 @@ impl SeenDocuments {
         let percent = 100.0 * self.dropped as f64 / self.all.max(1) as f64;
         let copies = if self.dropped == 1 { "copy" } else { "copies" };
         let all = count_noun(self.all, "document");
-        let names: Vec<_> =
-            self.originals.iter().map(|(name, _)| format!("`{}`", escape_line(name))).collect();
+        let names: Vec<_> = self.originals.iter().map(|name| format!("`{}`", escape_line(name))).collect();
         let others = match names.is_empty() {
             true => String::new(),
             false => format!(", {} of them from {}", self.of_others, names.join(", ")),
@@ -164,4 +175,36 @@ fn hash_document(document: &Document) -> u128 {
     }
     let digest = hasher.finalize();
     u128::from_le_bytes(digest.as_bytes()[..16].try_into().expect("a digest has 32 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::corpus::AnonymousFiles;
+
+    #[test]
+    fn documents_in_files_are_copies_as_those_in_memory_are() {
+        let document = |number: u64| Document::Text(format!("document {number}"));
+        let run = |most: usize| {
+            let mut seen =
+                SeenDocuments::with_digests(DigestSets::with_bounds(&AnonymousFiles, most, 10_000));
+            for (name, step) in [("web", 7), ("books", 5)] {
+                seen.begin_original(name);
+                (0..200).for_each(|i| seen.add_original(&document(i * step)).unwrap());
+            }
+            let new: Vec<bool> = (0..3000_u64)
+                .map(|i| seen.is_new(&document(i * i % 1777), || format!("d:{i}")).unwrap())
+                .collect();
+            (new, seen.describe(), seen.listed().unwrap().to_vec())
+        };
+        let plain = run(1 << 20);
+        assert!(
+            plain.0.iter().any(|new| *new) && plain.1.contains("of them from `web`, `books`"),
+            "{}",
+            plain.1
+        );
+        for most in [1, 2, 37, 500] {
+            assert_eq!(run(most), plain, "{most}");
+        }
+    }
 }

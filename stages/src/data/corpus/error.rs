@@ -94,13 +94,12 @@ pub(crate) enum CorpusError {
         /// The first fault.
         first: String,
     },
-    /// The dataset has more different documents than can be compared.
-    #[error(
-        "there are more than {most} different documents, too many for `duplicates \"drop\"`; divide the dataset into several"
-    )]
-    TooManyDocuments {
-        /// How many can be compared.
-        most: usize,
+    /// Digests of documents that do not fit into memory cannot be kept on disk.
+    #[error("what was seen of the documents cannot be kept: {cause}")]
+    Digests {
+        /// The error of the storage.
+        #[source]
+        cause: std::io::Error,
     },
     /// More contents are missing than may be.
     #[error("{text}, and at most 1 % may be: {first}")]
@@ -137,6 +136,17 @@ impl CorpusError {
         }
     }
 
+    /// The fault with the number of its line, which is counted now if its part was read alone.
+    pub(super) fn counted(self) -> Self {
+        match self {
+            Self::Record { file, place, problem, fix, last } => {
+                let place = place.counted_in(&file);
+                Self::Record { file, place, problem, fix, last }
+            }
+            other => other,
+        }
+    }
+
     /// Whether nothing more of its file can be read.
     pub(super) fn ends_its_file(&self) -> bool {
         match self {
@@ -150,7 +160,7 @@ impl CorpusError {
         matches!(
             self,
             Self::TooManySkipped { .. }
-                | Self::TooManyDocuments { .. }
+                | Self::Digests { .. }
                 | Self::TooManyMissing { .. }
                 | Self::Contents(_)
         )

@@ -1,29 +1,47 @@
 //! Opens one data file, and says where in it a fault is.
 
-use fmflow_engine::documents::{DocumentParser, RecordFault, RecordPlace, RecordReader};
+use fmflow_engine::documents::{DocumentParser, LinesRead, RecordFault, RecordPlace, RecordReader};
 use fmflow_engine::text::escape::show_path;
+use fmflow_engine::text::file_head::find_link_out;
 
-use super::CorpusError;
 use super::contents::{ContentStore, CorpusRecord, RecordsAhead};
-use std::fs::{File, canonicalize, symlink_metadata};
+use super::{CorpusError, CorpusPart};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// One data file.
 #[derive(Debug)]
 pub(super) struct OpenCorpusFile {
     pub(super) file: PathBuf,
+    /// Whether the file ends with what is read of it.
+    pub(super) is_last: bool,
     records: RecordReader,
     /// Of a file whose records only name their documents.
     ahead: RecordsAhead,
 }
 
 impl OpenCorpusFile {
-    pub(super) fn open(file: PathBuf, parser: &DocumentParser) -> Result<Self, CorpusError> {
-        let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
-        match RecordReader::open(open_regular_file(&file)?, &name, parser, u64::MAX) {
-            Ok(records) => Ok(Self { file, records, ahead: RecordsAhead::default() }),
+    /// Opens a part of a file. `read` is how far the same file was read before.
+    pub(super) fn open(
+        part: CorpusPart,
+        read: Option<LinesRead>,
+        parser: &DocumentParser,
+    ) -> Result<Self, CorpusError> {
+        let (is_last, CorpusPart { file, bytes }) = (part.is_last(), part);
+        let (name, opened) = (file.file_name().unwrap_or(file.as_os_str()), open_regular_file(&file)?);
+        let records = match bytes {
+            None => RecordReader::open(opened, &name.to_string_lossy(), parser, u64::MAX),
+            Some(bytes) => RecordReader::open_part(opened, &name.to_string_lossy(), parser, bytes, read),
+        };
+        match records {
+            Ok(records) => Ok(Self { file, is_last, records, ahead: RecordsAhead::default() }),
             Err(fault) => Err(place_fault(&file, fault)),
         }
+    }
+
+    /// How far the lines of the file were read, if they were counted from the first one on.
+    pub(super) fn lines_read(&self) -> Option<LinesRead> {
+        self.records.lines_read()
     }
 
     /// The next record; `None` at the end of the file.
@@ -32,7 +50,7 @@ impl OpenCorpusFile {
         parser: &DocumentParser,
         contents: Option<&mut (dyn ContentStore + '_)>,
     ) -> Result<Option<CorpusRecord>, CorpusError> {
-        let Self { file, records, ahead } = self;
+        let Self { file, records, ahead, .. } = self;
         match contents {
             Some(contents) => ahead.next_record(file, records, parser, contents),
             None => {
@@ -76,12 +94,8 @@ pub(super) fn place_fault(file: &Path, fault: RecordFault) -> CorpusError {
 /// The kind is checked before opening, because opening a pipe blocks until somebody writes to it.
 fn open_regular_file(file: &Path) -> Result<File, CorpusError> {
     let io = |cause| CorpusError::Io { file: file.to_owned(), cause };
-    if symlink_metadata(file).map_err(io)?.is_symlink() {
-        let target = canonicalize(file).map_err(io)?;
-        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !target.starts_with(canonicalize(parent).map_err(io)?) {
-            return Err(CorpusError::Escape { file: file.to_owned(), target });
-        }
+    if let Some(target) = find_link_out(file).map_err(io)? {
+        return Err(CorpusError::Escape { file: file.to_owned(), target });
     }
     let kind = std::fs::metadata(file).map_err(io)?;
     if !kind.is_file() {

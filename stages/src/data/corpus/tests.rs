@@ -6,7 +6,7 @@ use fmflow_engine::pipeline::config::{DatasetFormat, TurnFields};
 use super::*;
 use proptest::prelude::*;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn write(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -212,7 +212,13 @@ fn read_files(files: &[&[&str]], dataset: &DatasetConfig) -> Result<Vec<Document
         file
     };
     let files = files.iter().enumerate().map(write).collect();
-    read_documents(files, dataset, Patience { interrupt: &AtomicBool::new(false), tell: None }).collect()
+    read_documents(
+        list_whole_files(files),
+        dataset,
+        Patience { interrupt: &AtomicBool::new(false), tell: None },
+        &AnonymousFiles,
+    )
+    .collect()
 }
 
 #[test]
@@ -256,7 +262,12 @@ fn the_first_twenty_faults_are_shown_and_all_are_counted() {
 fn looking_for_faults_stops_when_it_is_asked_to() {
     let (_dir, file) = write("x", b"{}\n{}\n");
     let (dataset, stop) = (DatasetConfig::of_format("d", chat()), AtomicBool::new(true));
-    let mut documents = read_documents(vec![file], &dataset, Patience { interrupt: &stop, tell: None });
+    let mut documents = read_documents(
+        vec![file.into()],
+        &dataset,
+        Patience { interrupt: &stop, tell: None },
+        &AnonymousFiles,
+    );
     let error = documents.next().unwrap().unwrap_err().to_string();
     assert!(
         error.contains("1 fault found before the search was stopped\n")
@@ -281,7 +292,7 @@ fn what_is_left_over_is_counted_with_its_place() {
         write("x", b"{\"q\":\"x\",\"a\":\"y\"}\n\n{\"q\":\"x\",\"a\":\"y\",\"context\":\"z\"}\n");
     let mut dataset = DatasetConfig::of_format("d", DatasetFormat::chat(TurnFields::pair("q", "a")));
     let never = Patience { interrupt: &AtomicBool::new(false), tell: None };
-    let mut documents = read_documents(vec![file.clone()], &dataset, never);
+    let mut documents = read_documents(vec![file.clone().into()], &dataset, never, &AnonymousFiles);
     assert_eq!(documents.by_ref().filter_map(Result::ok).count(), 2);
     let told = documents.tally().describe(&dataset.format, "");
     assert!(
@@ -289,7 +300,10 @@ fn what_is_left_over_is_counted_with_its_place() {
             && told[0].text.ends_with("x:3")
     );
     dataset.strict = true;
-    let error = read_documents(vec![file], &dataset, never).find_map(Result::err).unwrap().to_string();
+    let error = read_documents(vec![file.into()], &dataset, never, &AnonymousFiles)
+        .find_map(Result::err)
+        .unwrap()
+        .to_string();
     assert!(error.contains("x:3: field `context` has content that no setting reads; write"), "{error}");
 }
 
@@ -298,7 +312,7 @@ fn an_error_ends_the_documents() {
     let (_dir, file) = write("x", b"[]\n{\"q\":\"x\",\"a\":\"y\"}\n");
     let never = Patience { interrupt: &AtomicBool::new(false), tell: None };
     let dataset = DatasetConfig::of_format("d", chat());
-    let mut all = read_documents(vec![file.clone(), file], &dataset, never);
+    let mut all = read_documents(vec![file.clone().into(), file.into()], &dataset, never, &AnonymousFiles);
     assert!(all.next().unwrap().is_err());
     assert!(all.next().is_none());
 }
@@ -352,4 +366,79 @@ proptest! {
         let _ = read(&bytes, DatasetFormat::Text);
         let _ = read(&bytes, chat());
     }
+}
+
+fn lines_dataset() -> DatasetConfig {
+    let layout = FileLayout::Text(fmflow_engine::pipeline::config::TextDocuments::Lines);
+    DatasetConfig { layout, ..DatasetConfig::of_format("d", DatasetFormat::Text) }
+}
+
+/// Documents with their lines.
+fn read_placed(parts: Vec<CorpusPart>, dataset: &DatasetConfig) -> Vec<(Document, RecordPlace)> {
+    let never = AtomicBool::new(false);
+    let mut documents =
+        read_documents(parts, dataset, Patience { interrupt: &never, tell: None }, &AnonymousFiles)
+            .of_a_part();
+    let mut found = Vec::new();
+    while let Some(document) = documents.next() {
+        let (file, place) = documents.place().unwrap();
+        found.push((document.unwrap(), place.counted_in(file)));
+    }
+    found
+}
+
+proptest! {
+    #[test]
+    fn a_file_that_is_cut_anywhere_has_the_same_documents(
+        mut lines in proptest::collection::vec("[a-z ]{0,9}\r?", 1..40),
+        cuts in proptest::collection::btree_set(1..300_u64, 0..7),
+        ended in any::<bool>(),
+    ) {
+        lines.push("last".into());
+        let text = lines.join("\n") + if ended { "\n" } else { "" };
+        let (_dir, file) = write("x", text.as_bytes());
+        let clean = |line: &str| line.trim_end().to_owned();
+        let expected: Vec<_> = lines
+            .iter()
+            .zip(1..)
+            .filter(|(line, _)| !line.trim().is_empty())
+            .map(|(line, number)| (Document::Text(clean(line)), RecordPlace::Line(number)))
+            .collect();
+        let ends = cuts.iter().copied().chain([u64::MAX]);
+        let starts = [0].into_iter().chain(cuts.iter().copied());
+        let parts: Vec<_> =
+            starts.zip(ends).map(|(start, end)| CorpusPart { file: file.clone(), bytes: Some(start..end) }).collect();
+        let dataset = lines_dataset();
+        prop_assert_eq!(&read_placed(parts.clone(), &dataset), &expected);
+        let alone: Vec<_> = parts.into_iter().flat_map(|part| read_placed(vec![part], &dataset)).collect();
+        prop_assert_eq!(&alone, &expected);
+    }
+}
+
+#[test]
+fn faults_of_parts_have_the_lines_of_the_file() {
+    let mut text: String = (0..50).map(|i| format!("{{\"text\": \"{i}\"}}\n")).collect();
+    text += "{\"text\": 3}\n[\n";
+    let (_dir, file) = write("x", text.as_bytes());
+    let dataset = DatasetConfig::of_format("d", DatasetFormat::Jsonl { text: "text".into() });
+    let part = |start, end| CorpusPart { file: file.clone(), bytes: Some(start..end) };
+    let error = |parts: Vec<CorpusPart>| {
+        let never = AtomicBool::new(false);
+        let patience = Patience { interrupt: &never, tell: None };
+        read_documents(parts, &dataset, patience, &AnonymousFiles).find_map(Result::err).unwrap().to_string()
+    };
+    for parts in [vec![part(400, u64::MAX)], vec![part(0, 100), part(100, 790), part(790, u64::MAX)]] {
+        let error = error(parts);
+        assert!(
+            error.contains("x:51: field `text` is not a string but a number") && error.contains("x:52: "),
+            "{error}"
+        );
+    }
+    // A file without a record is told once, at its end; a part without one is no fault.
+    let (_dir, file) = write("blank", b"\n\n\n\n\n\n");
+    let part = |start, end| CorpusPart { file: file.clone(), bytes: Some(start..end) };
+    let told = error(vec![part(0, 2), part(2, 4), part(4, u64::MAX)]);
+    assert!(told.ends_with("contains no document; fill it or remove it from the dataset"), "{told}");
+    assert_eq!(read_placed(vec![part(2, 4)], &dataset), []);
+    assert_eq!(read_placed(vec![part(4, u64::MAX)], &dataset), []);
 }

@@ -10,6 +10,8 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use serde_json::Value as Json;
 
+use crate::data::tokenizer_error::REFUSES;
+
 use super::{TemplateOptions, TemplateSource, python};
 
 /// Instructions that one rendering may execute: enough for long conversations, but an endless loop is stopped.
@@ -95,7 +97,7 @@ impl JinjaTemplate {
             Ok(text) if text.len() > MAX_OUTPUT_BYTES => Err("writes more than 64 MiB".into()),
             Ok(text) => Ok(text),
             Err(error) if error.kind() == ErrorKind::OutOfFuel => Err("takes too long".into()),
-            Err(error) => Err(shorten(format!("refuses the conversation: {error}"))),
+            Err(error) => Err(shorten(format!("{REFUSES}: {error}"))),
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod mask_entry;
 pub(crate) mod memory;
 pub mod message;
 pub mod origins;
+pub(crate) mod path_words;
 pub mod repository;
 pub mod role;
 pub mod shape;

@@ -101,6 +101,8 @@ pub struct ServiceRequest {
     pub new_tokens: Option<u32>,
     /// The shortest gap of a range.
     pub shortest: Option<u32>,
+    /// By how many tokens a gap may grow.
+    pub grow: Option<u32>,
     /// A sampler in words, as `generate --sampler` takes it.
     pub sampler: Option<String>,
     /// Settings that replace some of the sampler's.

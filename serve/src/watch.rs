@@ -27,7 +27,11 @@ impl Narrator for StepNarrator {
         match event {
             Event::Piece(_, text) => vec![json!({ "type": "text", "text": text })],
             Event::Step(step) => {
-                vec![json!({ "type": "step", "pass": step.pass, "written": step.written })]
+                let mut message = json!({ "type": "step", "pass": step.pass, "written": step.written });
+                if let Some(places) = step.places {
+                    message["places"] = places.into();
+                }
+                vec![message]
             }
             Event::Ended(_, ending) => {
                 self.done = true;

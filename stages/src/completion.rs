@@ -164,8 +164,7 @@ fn count_batch(
     if cache == KeptCache::Nothing {
         return BATCH;
     }
-    let length = |request: &CompletionRequest| request.prefix.len() + request.length + request.suffix.len();
-    let longest = numbered.iter().map(|(_, request)| length(request)).max().unwrap_or(1).max(1);
+    let longest = numbered.iter().map(|(_, request)| request.most_tokens()).max().unwrap_or(1).max(1);
     let token = cache.copies() * KeyValueCache::count_bytes(model.backbone.config());
     let row = longest.saturating_mul(token);
     (CACHE_BYTES / threads.max(1) / row.max(1)).clamp(1, BATCH)

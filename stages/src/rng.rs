@@ -38,6 +38,8 @@ pub enum RandomPurpose {
     Adapter = 11,
     /// Order of a dataset's shards in a pass; coordinates: [dataset, pass, 0].
     Shards = 12,
+    /// Masks that are merged and appended; coordinates: [step, row of the update, document].
+    Grow = 13,
 }
 
 /// A stream of random numbers (ChaCha8).

@@ -15,6 +15,7 @@ mod ema;
 pub(crate) mod forward;
 pub mod gradient;
 pub mod gradient_sums;
+mod growth;
 mod guard;
 pub(crate) mod held_out;
 pub(crate) mod losses;

@@ -109,6 +109,7 @@ impl Reference {
             shift: false,
             time_per_row: false,
             block: None,
+            growth: None,
         }
     }
 

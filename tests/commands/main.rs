@@ -30,6 +30,7 @@ mod extending;
 mod full_data;
 mod gc;
 mod grade;
+mod growth;
 mod guides;
 mod history;
 mod hostile_store;

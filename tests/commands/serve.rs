@@ -73,7 +73,7 @@ impl Server {
     }
 
     /// The messages of a stream.
-    fn stream(&self, path: &str, mut body: Value) -> Vec<Value> {
+    pub(crate) fn stream(&self, path: &str, mut body: Value) -> Vec<Value> {
         if path != "/watch" {
             body["stream"] = json!(true);
         }
@@ -84,7 +84,7 @@ impl Server {
         lines.map(|line| serde_json::from_str(&format!("{{{line}")).unwrap()).collect()
     }
 
-    fn refuse(&self, path: &str, body: &Value) -> String {
+    pub(crate) fn refuse(&self, path: &str, body: &Value) -> String {
         let (status, found) = self.send(path, body);
         assert_eq!(status, 400, "{body}\n{found}");
         let found: Value = serde_json::from_str(&found).unwrap();

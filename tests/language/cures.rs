@@ -233,6 +233,18 @@ const SLIPS: &[(&str, &str)] = &[
         "infill prefix=\"a\" suffix=\"x\" length=\"2..4\" sampler=\"exact\" { gap after=\"b\" length=2 }; prompt \"once\" sampler=\"exact\"",
     ),
     (
+        "prompt \"once\" sampler=\"exact\"",
+        "infill prefix=\"a\" suffix=\"x\" length=\"2..4\" grow=2 sampler=\"exact\"; prompt \"once\" sampler=\"exact\"",
+    ),
+    (
+        "prompt \"once\" sampler=\"exact\"",
+        "infill prefix=\"a\" suffix=\"x\" length=2 grow=2 sampler=\"exact\" { gap after=\"b\" length=2 }; prompt \"once\" sampler=\"exact\"",
+    ),
+    (
+        "prompt \"once\" sampler=\"exact\"",
+        "infill prefix=\"a\" suffix=\"x\" length=2 grow=2 sampler=\"parallel\" { constraint regex=\"a+\" }; prompt \"once\" sampler=\"exact\"",
+    ),
+    (
         "generate \"samples\" from=\"sft\" {",
         "generate \"more\" from=\"ar\" { infill prefix=\"a\" suffix=\"x\" length=4 sampler=\"left-right\" }\ngenerate \"samples\" from=\"sft\" {",
     ),

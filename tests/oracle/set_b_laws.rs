@@ -38,7 +38,7 @@ pub(crate) fn sampler(passes: usize) -> Sampler {
 pub(crate) fn rules(tokens: usize, mask: bool, n: f64, kernel: EulerKernel) -> SamplerRules {
     let (used, mask_share) = (tokens as u32, f64::from(u8::from(mask)));
     let mask = if mask { used - 1 } else { u32::MAX };
-    SamplerRules { mask, used, scheduler: polynomial(n), mask_share, kernel, seed: 20_261_122 }
+    SamplerRules { mask, used, scheduler: polynomial(n), mask_share, kernel, growth: None, seed: 20_261_122 }
 }
 
 pub(crate) fn log(p: &f64) -> f32 {

@@ -67,6 +67,7 @@ impl Case {
             shift: false,
             time_per_row: true,
             block: None,
+            growth: None,
         }
     }
 

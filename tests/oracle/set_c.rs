@@ -118,6 +118,7 @@ fn flow(shift: bool, mask: u32) -> FlowObjective {
         shift,
         time_per_row: true,
         block: None,
+        growth: None,
     }
 }
 

@@ -45,7 +45,7 @@ fn sampler(kind: SamplerKind, cache: SamplerCache) -> Sampler {
 fn rules(backbone: &Backbone, mask: u32) -> SamplerRules {
     let used = backbone.config().vocab_size as u32;
     let (scheduler, kernel) = (Scheduler::Polynomial { exponent: 1.0 }, EulerKernel::Exact);
-    SamplerRules { mask, used, scheduler, mask_share: 1.0, kernel, seed: 1 }
+    SamplerRules { mask, used, scheduler, mask_share: 1.0, kernel, growth: None, seed: 1 }
 }
 
 fn posterior(backbone: &Backbone, attention: Attention, shift: bool, cached: bool) -> BackbonePosterior<'_> {

@@ -14,6 +14,7 @@ mod conversations;
 mod declarations;
 mod estimates;
 mod flow_objective;
+mod growth;
 mod guards;
 mod lineage;
 mod long_prompts;
@@ -108,6 +109,7 @@ fn lint_train_stage(
     optimizer::lint_optimizer(lineages, stage, config, sink);
     card::lint_card(world, stage, config, sink);
     flow_objective::lint_flow_objective(stage, config, sink);
+    growth::lint_growing_training(stage, config, sink);
     strides::lint_strides(lineages, stage, config, sink);
     adapter::lint_adapter(lineages, stage, config, sink);
     teacher::lint_teacher(lineages, stage, config, sink);

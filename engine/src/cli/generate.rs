@@ -38,6 +38,9 @@ pub(super) struct GenerateArguments {
     /// Tokens of a gap; of a range such as 8..64 the most likely length is kept. Several gaps have this length each, or one each, such as 4,8
     #[arg(long, value_name = "N")]
     length: Option<String>,
+    /// Let the gap grow by so many tokens beyond its length at most, and shrink; of a checkpoint that was trained with `grow`
+    #[arg(long, value_name = "N", requires = "length", conflicts_with_all = ["between", "regex", "json_schema"])]
+    grow: Option<u32>,
     /// A regular expression that every answer matches as a whole
     #[arg(long, value_name = "PATTERN", conflicts_with = "json_schema")]
     regex: Option<String>,
@@ -145,7 +148,8 @@ impl GenerateArguments {
         let gap = |(before, tokens): (&String, usize)| FurtherGap { before: before.clone(), tokens };
         let more = between.iter().zip(others).map(gap).collect();
         let (prefix, suffix) = (prefix.clone().unwrap_or_default(), suffix.clone().unwrap_or_default());
-        Ok(Task::new(PromptKind::Infill { prefix, more, suffix }, Some(length)))
+        let task = Task::new(PromptKind::Infill { prefix, more, suffix }, Some(length));
+        Ok(Task { grow: self.grow, ..task })
     }
 
     /// Refuses two files that are stdin: the second one would be empty.

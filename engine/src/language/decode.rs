@@ -12,6 +12,7 @@ mod contents;
 mod data;
 mod dataset;
 mod frontier;
+mod growth;
 mod heads;
 mod model;
 mod probe;

@@ -13,6 +13,7 @@ mod dataset;
 mod export;
 mod fetch;
 mod field_pattern;
+mod growth;
 mod guard;
 mod kept;
 pub(crate) mod learning_rate;
@@ -41,6 +42,7 @@ pub use dataset::{
 pub use export::{ExportConfig, ExportDtype, ExportFormat};
 pub use fetch::FetchConfig;
 pub use field_pattern::FieldPattern;
+pub use growth::{GrowthSettings, GrowthTokens};
 pub use learning_rate::{LearningRate, LearningRateShape};
 pub use sample::{
     Certainty, Constraint, ConstraintError, ConstraintSource, EulerKernel, EvaluateConfig, FilterOrder,

@@ -9,7 +9,7 @@ use crate::pipeline::config::attention::AttentionSchedule;
 use crate::pipeline::config::train::{
     AUTOREGRESSIVE_LOSS, LOSS_NAMES, Objective, ProbabilityPath, Scheduler, TrainConfig,
 };
-use crate::pipeline::config::{ConvertConfig, TimeConditioning};
+use crate::pipeline::config::{ConvertConfig, GrowthTokens, TimeConditioning};
 pub use crate::pipeline::contract_error::{ContractError, PROVENANCE, SIDECAR};
 
 /// File name of the certificate of a converted model and of all models trained from it.
@@ -88,6 +88,9 @@ pub struct Contract {
     pub stride: Option<usize>,
     /// How the model is given the time t, if it is.
     pub time_conditioning: TimeConditioning,
+    /// The tokens with which a gap grows and shrinks, if the last training taught it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth: Option<GrowthTokens>,
     /// Length in tokens of a padded answer, if it was trained on such answers.
     pub canvas: Option<usize>,
     /// BLAKE3 of `tokenizer.json`; `None` if the model has no tokenizer.
@@ -112,6 +115,7 @@ impl Contract {
             block: None,
             stride: None,
             time_conditioning: TimeConditioning::None,
+            growth: None,
             canvas: None,
             tokenizer: None,
             trained_updates: 0,
@@ -132,14 +136,20 @@ impl Contract {
     }
 
     /// The contract after this checkpoint was trained for the first `updates` updates of `config`. `canvas` is the longest
-    /// canvas of the rows it was trained on.
+    /// canvas of the rows it was trained on, `growth` the tokens by which its text grows.
     #[must_use]
-    pub fn after_training(&self, config: &TrainConfig, updates: u64, canvas: Option<usize>) -> Self {
+    pub fn after_training(
+        &self,
+        config: &TrainConfig,
+        updates: u64,
+        (canvas, growth): (Option<usize>, Option<GrowthTokens>),
+    ) -> Self {
         let mut contract = self.clone();
         contract.attention = find_trained_attention(&config.attention, updates);
         let last = updates.saturating_sub(1);
         (contract.block, contract.stride) =
             (config.attention.block_at(last), config.attention.stride_at(last));
+        contract.growth = growth;
         contract.trained_updates += updates;
         contract.canvas = canvas.or(contract.canvas);
         match &config.objective {
@@ -213,6 +223,7 @@ impl Contract {
             ("attention", attention, "blocks of 1 to 1048576 tokens"),
             ("block", positions(self.block), "1 to 1048576"),
             ("stride", positions(self.stride), "1 to 1048576"),
+            ("growth", self.can_grow(), "two ids beside `mask_token`, with `attention` in both directions"),
             ("time_conditioning", rank, "a rank of 1 to 65536"),
             ("canvas", positions(self.canvas), "1 to 1048576"),
             ("tokenizer", self.tokenizer.as_deref().is_none_or(digest), "64 hexadecimal digits"),
@@ -225,13 +236,28 @@ impl Contract {
         Ok(())
     }
 
-    /// Refuses a mask token outside of an embedding with `rows` rows.
+    /// Whether text can grow by its tokens, if it has some: where masks see what stands on both sides.
+    fn can_grow(&self) -> bool {
+        self.growth.is_none_or(|GrowthTokens { expand, delete }| {
+            let [expands, deletes] = [expand, delete].map(|id| Some(id) != self.mask_token);
+            let apart = expand != delete && expands && deletes;
+            apart && self.kind == ModelKind::Flow && self.attention == Attention::Bidirectional
+        })
+    }
+
+    /// Refuses tokens outside of an embedding with `rows` rows: the mask, and those by which text grows.
     ///
     /// # Errors
     /// If there is no such row.
     pub fn refuse_mask_beyond(&self, rows: usize) -> Result<(), ContractError> {
-        match self.mask_token {
-            Some(id) if id as usize >= rows => Err(self.unfit_value("mask_token", "an id of the vocabulary")),
+        let beyond = |id: u32| id as usize >= rows;
+        if self.mask_token.is_some_and(beyond) {
+            return Err(self.unfit_value("mask_token", "an id of the vocabulary"));
+        }
+        match self.growth {
+            Some(growth) if beyond(growth.expand) || beyond(growth.delete) => {
+                Err(self.unfit_value("growth", "two ids of the vocabulary"))
+            }
             _ => Ok(()),
         }
     }
@@ -265,27 +291,6 @@ pub fn find_trained_attention(schedule: &AttentionSchedule, updates: u64) -> Att
             AttentionSchedule::Causal | AttentionSchedule::Strided { .. } => Attention::Causal,
             _ => Attention::Bidirectional,
         },
-    }
-}
-
-/// Describes the source of a path in the words of a configuration.
-#[must_use]
-pub(crate) fn describe_source(path: &ProbabilityPath) -> String {
-    match path.mask_share {
-        share if share >= 1.0 => "mask".to_owned(),
-        share if share <= 0.0 => "uniform".to_owned(),
-        share => format!("mask {share:.3}, uniform {:.3}", 1.0 - share),
-    }
-}
-
-/// Describes a scheduler in the words of a configuration.
-#[must_use]
-pub(crate) fn describe_scheduler(scheduler: Scheduler) -> String {
-    match scheduler {
-        Scheduler::Polynomial { exponent: 1.0 } => "linear".to_owned(),
-        Scheduler::Polynomial { exponent } => format!("polynomial, exponent {exponent}"),
-        Scheduler::Cosine => "cosine".to_owned(),
-        Scheduler::SineSquared => "sine-squared".to_owned(),
     }
 }
 
@@ -325,6 +330,7 @@ mod tests {
             ("block", json!(1_u64 << 40)),
             ("time_conditioning", json!({"ada-ln": {"rank": 1_u64 << 40}})),
             ("canvas", json!(1_u64 << 40)),
+            ("growth", json!({"expand": 3, "delete": 4})),
             ("tokenizer", json!("0")),
             ("trained_updates", json!(u64::MAX)),
         ] {

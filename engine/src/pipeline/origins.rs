@@ -11,11 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::pipeline::config::train::Objective;
 use crate::pipeline::config::{StageConfig, TimeConditioning};
-use crate::pipeline::contract::{
-    Attention, Contract, ContractError, ModelKind, PROVENANCE, SIDECAR, describe_scheduler, describe_source,
-};
+use crate::pipeline::contract::{Attention, Contract, ContractError, ModelKind, PROVENANCE, SIDECAR};
 use crate::pipeline::export_sidecar::ExportSidecar;
 use crate::pipeline::field_path::{FieldPath, convert, random_init, train};
+use crate::pipeline::path_words::{describe_scheduler, describe_source};
 use crate::pipeline::stage::Stage;
 use crate::text::place::{Origin, Span};
 
@@ -36,6 +35,8 @@ pub enum ContractFact {
     Attention,
     /// [`Contract::block`].
     Block,
+    /// [`Contract::growth`].
+    Growth,
     /// [`Contract::kind`].
     Kind,
     /// [`Contract::loss`].
@@ -59,6 +60,7 @@ impl fmt::Display for ContractFact {
         f.write_str(match self {
             Self::Attention => "attention",
             Self::Block => "block",
+            Self::Growth => "growth",
             Self::Kind => "kind",
             Self::Loss => "loss",
             Self::MaskToken => "mask-token",
@@ -171,15 +173,18 @@ fn list_facts_set_by(config: &StageConfig) -> &'static [(ContractFact, &'static 
             (ContractFact::TimeConditioning, &[convert::TIME_CONDITIONING]),
             (ContractFact::Tokenizer, &[convert::TOKENIZER]),
         ],
-        StageConfig::Train(config) if config.objective == Objective::Autoregressive => {
-            &[(ContractFact::Loss, &[train::OBJECTIVE]), (ContractFact::Attention, &[train::ATTENTION])]
-        }
+        StageConfig::Train(config) if config.objective == Objective::Autoregressive => &[
+            (ContractFact::Loss, &[train::OBJECTIVE]),
+            (ContractFact::Attention, &[train::ATTENTION]),
+            (ContractFact::Growth, &[train::OBJECTIVE]),
+        ],
         StageConfig::Train(_) => &[
             (ContractFact::Source, &[train::PATH_SOURCE, NTH_SOURCE]),
             (ContractFact::Scheduler, &[train::PATH_SCHEDULER_KIND]),
             (ContractFact::Loss, &[train::OBJECTIVE_LOSS]),
             (ContractFact::Attention, &[train::ATTENTION]),
             (ContractFact::Block, &[train::ATTENTION_SIZE, NTH_SIZE]),
+            (ContractFact::Growth, &[train::GROW_MERGE, train::OBJECTIVE]),
         ],
         StageConfig::Fetch(_)
         | StageConfig::Tokenizer(_)
@@ -268,6 +273,9 @@ fn describe_fact_value(contract: &Contract, fact: ContractFact) -> String {
         ContractFact::Block => or_none(contract.block.map(|size| size.to_string())),
         ContractFact::Source => or_none(path.map(describe_source)),
         ContractFact::Scheduler => or_none(path.map(|path| describe_scheduler(path.scheduler))),
+        ContractFact::Growth => {
+            or_none(contract.growth.map(|tokens| format!("tokens {} and {}", tokens.expand, tokens.delete)))
+        }
         ContractFact::Loss => or_none(contract.loss.clone()),
         ContractFact::Attention => match contract.attention {
             Attention::Causal => "causal".to_owned(),

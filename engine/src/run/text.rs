@@ -182,6 +182,9 @@ pub struct TextStep {
     pub pass: usize,
     /// In ascending order of places.
     pub written: Vec<WrittenToken>,
+    /// How many places the answer has now, if text that grows has changed that: tokens behind have moved, which `written` tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub places: Option<usize>,
 }
 
 /// A token that a pass wrote, or took back.

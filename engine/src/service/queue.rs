@@ -179,8 +179,13 @@ mod tests {
 
     fn order(seed: u64, samples: usize, customer: &Watched) -> TextOrder {
         let sampler = Sampler { temperature: 0.0, ..Sampler::new("test", SamplerKind::Autoregressive) };
-        let prompt =
-            Prompt { kind: PromptKind::Text("x".into()), sampler, new_tokens: Some(1), shortest: None };
+        let prompt = Prompt {
+            kind: PromptKind::Text("x".into()),
+            sampler,
+            new_tokens: Some(1),
+            shortest: None,
+            grow: None,
+        };
         TextOrder { prompt, samples, seed, customer: Box::new(customer.clone()) }
     }
 

@@ -107,6 +107,7 @@ pub(super) fn shrink_prompt(prompt: &mut Prompt, changes: &mut Changes) {
         let most = shrink_answer(*tokens, block);
         changes.lower("new-tokens", tokens, most);
         changes.lower_some("shortest", &mut prompt.shortest, most);
+        changes.lower_some("grow", &mut prompt.grow, most);
     }
 }
 

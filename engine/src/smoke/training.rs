@@ -1,6 +1,6 @@
 //! Settings of a training stage: two updates that pass through everything that the stage has.
 
-use crate::pipeline::config::train::{CheckpointInterval, TrainConfig};
+use crate::pipeline::config::train::{CheckpointInterval, Objective, TrainConfig};
 use crate::pipeline::config::{AttentionSchedule, AverageConfig, BlockPhase, LearningRateShape};
 use crate::pipeline::role::InputRole;
 use crate::pipeline::stage::StageInput;
@@ -26,6 +26,7 @@ pub(super) fn shrink_training(config: &mut TrainConfig, changes: &mut Changes) {
     changes.lower("batch rows", &mut config.batch.rows, rows);
     shrink_phases(config);
     shrink_attention(config, changes);
+    rename_growth(config, changes);
     shrink_rates(config, changes);
     shrink_watching(config, changes);
     if let Some(adapter) = &mut config.adapter {
@@ -65,6 +66,21 @@ fn shrink_attention(config: &mut TrainConfig, changes: &mut Changes) {
         AttentionSchedule::Strided { phases } => shrink(phases, |size| size),
         AttentionSchedule::Annealed { until } => changes.lower("anneal until", until, steps),
         AttentionSchedule::Causal | AttentionSchedule::Bidirectional => {}
+    }
+}
+
+/// A small tokenizer has the special tokens of Qwen3 alone.
+fn rename_growth(config: &mut TrainConfig, changes: &mut Changes) {
+    const TOKENS: [&str; 2] = ["<|fim_middle|>", "<|fim_pad|>"];
+    let Objective::Flow { growth: Some(growth), .. } = &mut config.objective else { return };
+    for (word, token, small) in [
+        ("expand-token", &mut growth.expand_token, TOKENS[0]),
+        ("delete-token", &mut growth.delete_token, TOKENS[1]),
+    ] {
+        if token != small {
+            changes.say(format!("{word} {small}"));
+            small.clone_into(token);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use fmflow_engine::service::{MOST_SAMPLES, ServiceRequest, TextService};
 use serde_json::{Value, json};
 
 use super::formats::take_constraint;
-use super::gaps::{read_suffix, take_gaps, take_length};
+use super::gaps::{read_suffix, take_gaps, take_growth, take_length};
 use crate::fault::Fault;
 use crate::fields::{Fields, shorten, unfit};
 use crate::limits::{RANKED, STOPS, TURNS};
@@ -39,8 +39,8 @@ impl Form {
     fn task_fields(self) -> &'static [&'static str] {
         match self {
             Self::Chat => &["messages", "logprobs", "top_logprobs"],
-            Self::Text => &["prompt", "suffix", "gap_tokens", "logprobs"],
-            Self::Watch => &["messages", "prompt", "suffix", "gap_tokens"],
+            Self::Text => &["prompt", "suffix", "gap_tokens", "gap_growth", "logprobs"],
+            Self::Watch => &["messages", "prompt", "suffix", "gap_tokens", "gap_growth"],
         }
     }
 }
@@ -70,12 +70,12 @@ pub(crate) fn parse_request(form: Form, body: &[u8], service: &dyn TextService) 
     let mut fields = Fields::parse(body)?;
     let model = find_model(fields.take_text("model")?, service)?;
     let mut kind = take_task(&mut fields, form)?;
-    let (shortest, new_tokens) = match &mut kind {
+    let (shortest, new_tokens, grow) = match &mut kind {
         PromptKind::Infill { more, .. } => {
             let (shortest, tokens) = take_gaps(&mut fields, more)?;
-            (shortest, Some(tokens))
+            (shortest, Some(tokens), take_growth(&mut fields)?)
         }
-        PromptKind::Chat(_) | PromptKind::Text(_) => (None, take_length(&mut fields)?),
+        PromptKind::Chat(_) | PromptKind::Text(_) => (None, take_length(&mut fields)?, None),
     };
     let seed = fields.take_count("seed", 0, u64::MAX)?;
     let samples = fields.take_count("n", 1, MOST_SAMPLES as u64)?.unwrap_or(1);
@@ -98,6 +98,7 @@ pub(crate) fn parse_request(form: Form, body: &[u8], service: &dyn TextService) 
         kind,
         new_tokens,
         shortest,
+        grow,
         sampler,
         settings,
         constraint,

@@ -69,6 +69,12 @@ pub(super) fn take_gaps(fields: &mut Fields, more: &mut [FurtherGap]) -> Result<
     Ok((None, lengths[0]))
 }
 
+/// By how many tokens a gap may grow.
+pub(super) fn take_growth(fields: &mut Fields) -> Result<Option<u32>, Fault> {
+    let tokens = fields.take_count("gap_growth", 0, u64::from(u32::MAX))?;
+    Ok(tokens.map(|tokens| u32::try_from(tokens).expect("a bounded number fits")))
+}
+
 /// The largest number of new tokens.
 pub(super) fn take_length(fields: &mut Fields) -> Result<Option<u32>, Fault> {
     let most = u64::from(u32::MAX);

@@ -62,7 +62,8 @@ impl TextService for StandIn {
         let sampler = Sampler { temperature: 0.0, ..Sampler::new("backwards", SamplerKind::Autoregressive) };
         let new_tokens = request.new_tokens.map(|tokens| tokens as usize);
         let shortest = request.shortest.map(|tokens| tokens as usize);
-        let prompt = Prompt { kind: request.kind, sampler, new_tokens, shortest };
+        let grow = request.grow.map(|tokens| tokens as usize);
+        let prompt = Prompt { kind: request.kind, sampler, new_tokens, shortest, grow };
         let order = TextOrder { prompt, samples: request.samples, seed: request.seed.unwrap_or(1), customer };
         self.queue.offer(order).map_err(|refusal| match refusal {
             QueueRefusal::Full => Refusal::Full,
@@ -152,7 +153,7 @@ impl Talk {
             if customer.wants_steps() {
                 let written =
                     WrittenToken { place: *said, id: Some(0), text: word.clone(), probability: 0.5 };
-                customer.see(sample, &TextStep { pass: *said + 1, written: vec![written] });
+                customer.see(sample, &TextStep { pass: *said + 1, written: vec![written], places: None });
             }
             if let Some(count) = customer.wants_laws() {
                 let chance = |text: &str, log_probability| TokenChance {

@@ -10,8 +10,9 @@ use crate::flow::sampler::{Canvas, Onlooker, RankedLaw};
 /// Decodes the tokens of one canvas as they settle.
 pub(super) struct Listening<'a, L> {
     tokenizer: &'a Tokenizer,
-    /// Tokens before the answer.
+    /// Tokens before the answer, and behind it.
     start: usize,
+    suffix: usize,
     /// Whether nothing is heard before the end: between gaps stands what people wrote, as they wrote it.
     late: bool,
     /// Tokens that end it; nothing behind the first is heard.
@@ -23,8 +24,8 @@ pub(super) struct Listening<'a, L> {
     settled: usize,
     stopped: bool,
     failed: Option<TokenizerError>,
-    /// The tokens of the answer that the listener saw, and the passes so far.
-    seen: Vec<Option<u32>>,
+    /// The tokens of the answer that the listener saw, with their probabilities, and the passes so far.
+    seen: Vec<Option<(u32, f64)>>,
     passes: usize,
     laws: Laws,
 }
@@ -36,10 +37,24 @@ impl<'a, L: TextListener> Listening<'a, L> {
         ends: Vec<u32>,
         listener: L,
     ) -> Self {
-        let (start, late) = (request.prefix.len(), !request.given.is_empty());
+        let (start, suffix, late) = (request.prefix.len(), request.suffix.len(), !request.given.is_empty());
         let (heard, settled, stopped, failed) = (String::new(), 0, false, None);
         let (seen, passes, laws) = (Vec::new(), 0, Laws::default());
-        Self { tokenizer, start, late, ends, listener, heard, settled, stopped, failed, seen, passes, laws }
+        Self {
+            tokenizer,
+            start,
+            suffix,
+            late,
+            ends,
+            listener,
+            heard,
+            settled,
+            stopped,
+            failed,
+            seen,
+            passes,
+            laws,
+        }
     }
 
     /// Tells the rest of the finished `text` of these tokens; returns how many tokens were settled if the listener stopped before the end.
@@ -87,6 +102,13 @@ impl<L: TextListener> Listening<'_, L> {
         &mut self.listener
     }
 
+    fn see(&mut self, step: Result<TextStep, TokenizerError>) {
+        match step {
+            Ok(step) => self.listener.see(&step),
+            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        }
+    }
+
     /// What a pass changed at `places` of the canvas.
     fn find_step(
         &mut self,
@@ -101,18 +123,35 @@ impl<L: TextListener> Listening<'_, L> {
             // What may not be written is noise.
             let id = Some(canvas.tokens[*place]).filter(|_| *probability > 0.0);
             let seen = &mut self.seen[*place - self.start];
-            if *seen != id {
-                *seen = id;
-                let text = id.map(|id| self.tokenizer.decode(&[id], true)).transpose()?.unwrap_or_default();
-                written.push(WrittenToken {
-                    place: *place - self.start,
-                    id,
-                    text,
-                    probability: *probability,
-                });
+            if seen.map(|(id, _)| id) != id {
+                *seen = id.map(|id| (id, *probability));
+                written.push(self.tell(*place - self.start, id, *probability)?);
             }
         }
-        Ok(TextStep { pass: self.passes, written })
+        Ok(TextStep { pass: self.passes, written, places: None })
+    }
+
+    /// A token at a place of the answer, or noise.
+    fn tell(&self, place: usize, id: Option<u32>, probability: f64) -> Result<WrittenToken, TokenizerError> {
+        let text = id.map(|id| self.tokenizer.decode(&[id], true)).transpose()?.unwrap_or_default();
+        Ok(WrittenToken { place, id, text, probability })
+    }
+
+    /// What stands at other places, or at new ones, since places came and went.
+    fn find_moves(&mut self, canvas: &Canvas, moves: &[Option<usize>]) -> Result<TextStep, TokenizerError> {
+        let old = std::mem::take(&mut self.seen);
+        let behind = canvas.tokens.len() - self.start - self.suffix;
+        let from =
+            |place: &Option<usize>| place.and_then(|place| old.get(place - self.start).copied().flatten());
+        self.seen = moves[self.start..self.start + behind].iter().map(from).collect();
+        let mut written = Vec::new();
+        for (place, seen) in self.seen.iter().enumerate() {
+            if old.get(place) != Some(seen) {
+                let (id, probability) = seen.map_or((None, 0.0), |(id, probability)| (Some(id), probability));
+                written.push(self.tell(place, id, probability)?);
+            }
+        }
+        Ok(TextStep { pass: self.passes, written, places: Some(behind) })
     }
 }
 
@@ -154,9 +193,14 @@ impl<L: TextListener> Onlooker for Listening<'_, L> {
     }
 
     fn judged(&mut self, canvas: &Canvas, places: &[usize], probabilities: &[f64]) {
-        match self.find_step(canvas, places, probabilities) {
-            Ok(step) => self.listener.see(&step),
-            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        let step = self.find_step(canvas, places, probabilities);
+        self.see(step);
+    }
+
+    fn moved(&mut self, canvas: &Canvas, moves: &[Option<usize>]) {
+        if self.listener.wants_steps() {
+            let step = self.find_moves(canvas, moves);
+            self.see(step);
         }
     }
 }

@@ -102,6 +102,10 @@ impl Onlooker for Watcher<'_> {
         self.onlooker().judged(canvas, places, probabilities);
     }
 
+    fn moved(&mut self, canvas: &Canvas, moves: &[Option<usize>]) {
+        self.onlooker().moved(canvas, moves);
+    }
+
     fn wants_laws(&self) -> Option<usize> {
         self.seen().wants_laws()
     }

@@ -51,8 +51,10 @@ pub(super) fn fit_request(
         refuse_constrained_range(&prompt.sampler)?;
     }
     let (length, given) = place_given(model, prompt, length)?;
-    let (all, context) =
-        (prefix.len() + length + suffix.len(), model.backbone.config().max_position_embeddings);
+    let (all, context) = (
+        prefix.len() + length + prompt.grow.unwrap_or(0) + suffix.len(),
+        model.backbone.config().max_position_embeddings,
+    );
     if prefix.is_empty() && !may_begin_empty(model, prompt) {
         let what = format!("nothing stands before the answer to `{}`", shorten_prompt(&prompt.kind));
         return Err(input_failure(
@@ -67,7 +69,7 @@ pub(super) fn fit_request(
         );
         return Err(input_failure(what, "write a shorter prompt, or ask for fewer new tokens"));
     }
-    Ok(CompletionRequest { prefix, length, given, suffix })
+    Ok(CompletionRequest { prefix, length, given, grow: prompt.grow, suffix })
 }
 
 /// Whether the constraint of a prompt can be kept, if it has one. What else is wrong with the prompt is not told.

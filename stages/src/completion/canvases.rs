@@ -9,7 +9,7 @@ use fmflow_engine::text::display::count_noun;
 
 use super::request::{Completion, CompletionRequest};
 use crate::failure::input_failure;
-use crate::flow::sampler::{Canvas, Guard, SamplerRules, SharedSampler, Writing};
+use crate::flow::sampler::{Canvas, Growing, Guard, SamplerRules, SharedSampler, Writing};
 use crate::model::Model;
 use crate::rng::{RandomPurpose, derive_stream};
 
@@ -44,7 +44,32 @@ pub(super) fn begin_writing(
     };
     let blocks = split_answer_into_blocks(request, find_block_size(model, &shared.sampler), model);
     let guard = open_guard(model, request, &canvas, shared)?;
-    Ok(Writing::new(row, canvas, blocks, shared, guard))
+    let growing = find_growth(model, request, shared)?;
+    let writing = Writing::new(row, canvas, blocks, shared, guard);
+    Ok(match growing {
+        Some(growing) => writing.growing(growing),
+        None => writing,
+    })
+}
+
+/// How the gap of a request grows, if it shall.
+fn find_growth(
+    model: &Model,
+    request: &CompletionRequest,
+    shared: &SharedSampler,
+) -> Result<Option<Growing>, Failure> {
+    let Some(budget) = request.grow else { return Ok(None) };
+    let name = &shared.sampler.name;
+    let Some(tokens) = model.contract.growth else {
+        let what = "the checkpoint was not trained for text that grows";
+        return Err(input_failure(what, "ask for a range of lengths, of which the likeliest is kept"));
+    };
+    if !shared.sampler.lets_grow() || shared.sampler.constraint.is_some() || !request.given.is_empty() {
+        let what = format!("with sampler `{name}` no gap of this text can grow");
+        let cure = "fill one gap with a sampler of kind \"threshold\" or \"entropy-bound\", without blocks and without a constraint";
+        return Err(input_failure(what, cure));
+    }
+    Ok(Some(Growing { tokens, budget }))
 }
 
 /// The constraint of a sampler, for the answer of a request. If text stands behind it, it fills all its places; otherwise it may stop at an
@@ -90,6 +115,7 @@ pub(super) fn read_completion(
     let canvas = writing.canvas();
     let length = match shared.sampler.reads_next_tokens() {
         true => count_written(canvas, request),
+        false if request.grow.is_some() => canvas.tokens.len() - request.prefix.len() - request.suffix.len(),
         false => count_in_blocks(canvas, request, writing.blocks(), &shared.ends),
     };
     let tokens = canvas.tokens[request.prefix.len()..][..length].to_vec();

@@ -17,12 +17,13 @@ pub(super) fn build_sampler_rules(
     sampler: &Sampler,
     seed: u64,
 ) -> Result<SamplerRules, Failure> {
+    let growth = model.contract.growth;
     if sampler.kind == SamplerKind::Autoregressive {
         let (used, scheduler) = (model.used(), Scheduler::Polynomial { exponent: 1.0 });
         let (mask_share, kernel) = (1.0, EulerKernel::Exact);
         // Without a mask, an id that is not used stands for it.
         let mask = model.contract.mask_token.unwrap_or(used);
-        return Ok(SamplerRules { mask, used, scheduler, mask_share, kernel, seed });
+        return Ok(SamplerRules { mask, used, scheduler, mask_share, kernel, growth, seed });
     }
     let (contract, path) = (model.flow_contract()?, model.path()?);
     let kernel = match sampler.kind {
@@ -31,7 +32,7 @@ pub(super) fn build_sampler_rules(
     };
     refuse_sampler(model, sampler, path.mask_share)?;
     let (scheduler, mask_share) = (path.scheduler, path.mask_share);
-    Ok(SamplerRules { mask: contract.mask, used: contract.used, scheduler, mask_share, kernel, seed })
+    Ok(SamplerRules { mask: contract.mask, used: contract.used, scheduler, mask_share, kernel, growth, seed })
 }
 
 /// Refuses a flow sampler that does not fit the checkpoint.

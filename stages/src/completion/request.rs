@@ -11,6 +11,8 @@ pub(crate) struct CompletionRequest {
     pub length: usize,
     /// Tokens among them that are given, in order. Only flow samplers take some.
     pub given: Vec<GivenTokens>,
+    /// By how many tokens its only gap may grow while it is filled; it may shrink, too. `None`: it keeps its length.
+    pub grow: Option<usize>,
     /// Tokens after the completion. Only flow samplers use them.
     pub suffix: Vec<u32>,
 }
@@ -25,6 +27,11 @@ pub(crate) struct GivenTokens {
 }
 
 impl CompletionRequest {
+    /// Most tokens of the text.
+    pub(super) fn most_tokens(&self) -> usize {
+        self.prefix.len() + self.length + self.grow.unwrap_or(0) + self.suffix.len()
+    }
+
     /// The gaps, counted from the first new token.
     pub(crate) fn gaps(&self) -> Vec<Range<usize>> {
         let starts =
@@ -43,7 +50,7 @@ impl CompletionRequest {
 /// The answer to a [`CompletionRequest`].
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Completion {
-    /// The new tokens: as many as requested, or fewer if the answer ended before its last blocks.
+    /// The new tokens: as many as requested, or fewer if the answer ended before its last blocks; of a gap that grows, as many as it has.
     pub tokens: Vec<u32>,
     /// The gaps among them, if there are several.
     pub gaps: Vec<Range<usize>>,

@@ -2,6 +2,7 @@
 
 mod constraints;
 mod frozen;
+mod growing;
 
 use std::ops::Range;
 
@@ -95,6 +96,7 @@ fn requests() -> Vec<CompletionRequest> {
         prefix: (0..prefix as u32).map(|i| (i * 5 + 3 * number as u32) % 39).collect(),
         length,
         given: Vec::new(),
+        grow: None,
         suffix: (0..suffix as u32).map(|i| (i * 7 + number as u32) % 39).collect(),
     };
     shapes.into_iter().enumerate().map(build).collect()
@@ -382,6 +384,7 @@ fn a_length_is_chosen_by_the_likelihood_of_a_token() {
             prefix: (0..3 + number).map(|i| (i * 5 + 3 * number) % 39).collect(),
             length: 0,
             given: Vec::new(),
+            grow: None,
             suffix: (0..number).map(|i| (i * 7 + number) % 39).collect(),
         };
         let judged =

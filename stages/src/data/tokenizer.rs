@@ -186,6 +186,11 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// Id of the token with exactly this name, if it is one that the tokenizer finds by its name, before it splits a text.
+    pub(crate) fn added_id(&self, token: &str) -> Option<u32> {
+        self.id(token).filter(|id| self.inner.get_added_tokens_decoder().contains_key(id))
+    }
+
     /// Id of a required special token.
     ///
     /// # Errors

@@ -114,6 +114,7 @@ fn build_flow_objective(model: &Model) -> Result<FlowObjective, Failure> {
         shift,
         time_per_row: false,
         block: model.block(),
+        growth: None,
     })
 }
 
@@ -216,6 +217,7 @@ mod tests {
             shift: false,
             time_per_row: false,
             block,
+            growth: None,
         }
     }
 

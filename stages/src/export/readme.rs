@@ -89,6 +89,10 @@ fn list_flow_facts(contract: &Contract) -> Vec<(&'static str, String)> {
     if let Some(stride) = contract.stride {
         facts.push(("stride", format!("{stride} tokens are drafted at once, from masks behind the text")));
     }
+    if let Some(growth) = contract.growth {
+        let (expand, delete) = (growth.expand, growth.delete);
+        facts.push(("growing gaps", format!("token {expand} becomes two masks, and token {delete} is removed; elsewhere neither is emitted")));
+    }
     if let Some(canvas) = contract.canvas {
         facts.push(("canvas", format!("answers were learnt with their filler in {canvas} tokens")));
     }

@@ -52,6 +52,10 @@ fn list_flow_settings(contract: &Contract) -> Map<String, Value> {
     if let Some(block) = contract.block {
         settings.insert("block_size".into(), json!(block));
     }
+    if let Some(growth) = contract.growth {
+        settings.insert("expand_token_id".into(), json!(growth.expand));
+        settings.insert("delete_token_id".into(), json!(growth.delete));
+    }
     settings
 }
 

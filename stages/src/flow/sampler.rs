@@ -21,6 +21,7 @@ mod edit;
 mod entropy_bound;
 mod euler;
 mod filter;
+mod growth;
 mod guard;
 mod method;
 mod onlooker;
@@ -34,12 +35,13 @@ use std::sync::Arc;
 
 pub use euler::take_euler_step;
 pub use filter::{LogitFilter, Pick, RankedLaw};
+pub(crate) use growth::Growing;
 pub(crate) use guard::Guard;
 pub use onlooker::{Nobody, Onlooker};
 pub(crate) use writing::{Writing, compute_logits};
 
-use fmflow_engine::pipeline::config::Sampler;
 use fmflow_engine::pipeline::config::train::Scheduler;
+use fmflow_engine::pipeline::config::{GrowthTokens, Sampler};
 
 use super::kernel::EulerKernel;
 use super::path::SourceTokens;
@@ -68,6 +70,8 @@ pub struct SamplerRules {
     pub mask_share: f64,
     /// How the Euler simulation moves a position.
     pub kernel: EulerKernel,
+    /// The tokens by which text grows, if the checkpoint learned some: only a canvas that grows holds them, from one pass to the next.
+    pub growth: Option<GrowthTokens>,
     /// Seed of the draws.
     pub seed: u64,
 }

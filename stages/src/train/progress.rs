@@ -121,6 +121,7 @@ mod tests {
                 normalise,
                 max_weight: Some(20.0),
                 clean_weight: None,
+                growth: None,
             })
         };
         let (seen, corrupted) = (LossPositions::Supervised, LossPositions::Corrupted);

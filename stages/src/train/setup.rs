@@ -1,6 +1,7 @@
 //! Opens everything that a training stage needs before its first update: parent, rows, mixture, task.
 
 mod fresh_adapter;
+mod growing;
 mod inputs;
 mod parent;
 
@@ -29,6 +30,7 @@ use crate::weights::AdapterFacts;
 use crate::window::WindowRows;
 use fmflow_engine::pipeline::origins::Origins;
 use fresh_adapter::put_adapter;
+use growing::{find_growth, find_growth_tokens};
 use inputs::{build_mixture, check_rows, open_rows, read_held_out_rows};
 use parent::Parent;
 
@@ -191,6 +193,7 @@ impl<'a> TrainingSetup<'a> {
         if let TrainingTask::Flow(flow) = &mut task {
             flow.max_weight = None;
             flow.corruptor.at_least = 0;
+            flow.growth = None;
         }
         task
     }
@@ -234,7 +237,7 @@ impl<'a> TrainingSetup<'a> {
     /// The contract of what is published.
     fn publish_contract(&self, state: &TrainingState) -> Contract {
         let canvas = self.rows.iter().filter_map(|(_, rows)| rows.artifact().summary().canvas).max();
-        self.parent.contract.after_training(self.config, state.step, canvas)
+        self.parent.contract.after_training(self.config, state.step, (canvas, find_growth_tokens(&self.task)))
     }
 
     /// Lines for the summary of the stage: realized and declared share of every dataset, and what [`Self::initial_model`] proved.
@@ -266,7 +269,8 @@ pub(crate) fn find_precision(config: &TrainConfig) -> Precision {
 
 /// Builds the task from the settings and the parent's contract.
 fn build_training_task(config: &TrainConfig, parent: &Model) -> Result<TrainingTask, Failure> {
-    let Objective::Flow { path, loss, over, normalise, max_weight, clean_weight } = &config.objective else {
+    let Objective::Flow { path, loss, over, normalise, max_weight, clean_weight, growth } = &config.objective
+    else {
         return Ok(TrainingTask::Autoregressive);
     };
     let contract = parent.flow_contract()?;
@@ -290,5 +294,6 @@ fn build_training_task(config: &TrainConfig, parent: &Model) -> Result<TrainingT
         shift: contract.shift,
         time_per_row: parent.backbone.time_conditioning() != TimeConditioning::None,
         block: config.attention.block_at(0),
+        growth: growth.as_ref().map(|growth| find_growth(growth, parent)).transpose()?,
     }))
 }

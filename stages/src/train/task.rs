@@ -4,6 +4,7 @@ use fmflow_engine::pipeline::config::train::{Loss, LossDivisor, LossPositions, T
 
 use crate::data::packing::Row;
 use crate::flow::path::Corruptor;
+pub use crate::train::growth::Growth;
 use crate::train::pieces::{RowPiece, split_row_into_pieces};
 
 /// What is learned, with everything that corruption needs.
@@ -54,6 +55,8 @@ pub struct FlowObjective {
     /// Tokens in a block of block diffusion, if it is used. Every block then has its own time, and a row passes through the
     /// backbone as [x_t, x_1].
     pub block: Option<usize>,
+    /// How text grows, if it does: the source is the mask alone then, and there are no blocks.
+    pub growth: Option<Growth>,
 }
 
 impl TrainingTask {

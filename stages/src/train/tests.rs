@@ -1,6 +1,7 @@
 //! Tests of training on a tiny backbone: results must not depend on how an update is split, and every objective must learn.
 
 mod blocks;
+mod growth;
 
 use fmflow_engine::pipeline::config::train::{
     Loss, LossDivisor, LossPositions, OptimizerSettings, ProbabilityPath, Scheduler, TimeSampling,
@@ -74,6 +75,7 @@ fn flow(loss: Loss, over: LossPositions, normalise: LossDivisor, mask_share: f64
         shift: false,
         time_per_row: false,
         block: None,
+        growth: None,
     })
 }
 
@@ -106,6 +108,13 @@ fn tasks() -> Vec<(TrainingTask, ForwardOptions)> {
     ]
 }
 
+/// All tasks, and one whose text grows.
+fn all_tasks() -> Vec<(TrainingTask, ForwardOptions)> {
+    let mut all = tasks();
+    all.push((growth::growing(0.5, 2), how(Attention::Bidirectional)));
+    all
+}
+
 fn flat(gradients: &FlatGradients) -> Vec<f32> {
     gradients.iter().flat_map(|g| g.clone().try_into_vec_as::<f32>().unwrap()).collect()
 }
@@ -114,7 +123,7 @@ fn flat(gradients: &FlatGradients) -> Vec<f32> {
 fn accumulation_changes_neither_loss_nor_gradient() {
     // One batch of 32 rows, 32 batches of one row, and batches that do not divide 32.
     let (model, rows) = (backbone(), rows(32));
-    for (task, how) in tasks() {
+    for (task, how) in all_tasks() {
         let run = |per_device| {
             let update = build_update(7, 3, &rows, per_device, &task);
             let (gradients, sum) = compute_update_gradient(&model, &update, how, 1).unwrap();
@@ -139,7 +148,7 @@ fn threads_change_no_bit() {
     let rows = rows(6);
     for precision in [Precision::F32, Precision::Bf16] {
         let model = backbone().computing_in(precision);
-        for (task, how) in tasks() {
+        for (task, how) in all_tasks() {
             let update = build_update(7, 3, &rows, 2, &task);
             let run = |threads| {
                 let (gradients, sum) = compute_update_gradient(&model, &update, how, threads).unwrap();
@@ -160,7 +169,7 @@ fn recomputing_blocks_changes_no_gradient() {
     ];
     for (time, precision) in cases {
         let model = conditioned(time).computing_in(precision);
-        for (task, how) in tasks() {
+        for (task, how) in all_tasks() {
             let update = build_update(7, 3, &rows, 2, &task);
             let run = |recompute| {
                 let (gradients, sum) =

@@ -139,12 +139,17 @@ impl MicroBatch {
         self.halves = task.block().is_some() || self.stride.is_some();
         let copies = if self.halves { 2 } else { 1 };
         self.length = copies * row.tokens.len();
+        self.times.push(t.first().copied().unwrap_or(1.0) as f32);
+        if let TrainingTask::Flow(flow) = task
+            && let Some(growth) = &flow.growth
+        {
+            return self.push_grown(row, pieces, t, (flow, growth), at);
+        }
         for _ in 0..copies {
             self.tokens.extend_from_slice(&row.tokens);
             self.positions.extend(row.positions());
             self.segments.extend_from_slice(&row.segments);
         }
-        self.times.push(t.first().copied().unwrap_or(1.0) as f32);
         let mut divisor = 0;
         for (number, (piece, &t)) in pieces.iter().zip(t).enumerate() {
             divisor += match task {
@@ -213,20 +218,14 @@ impl MicroBatch {
         let x_1 = &row.tokens[piece.tokens.clone()];
         let editable: Vec<bool> =
             row.roles[piece.tokens.clone()].iter().map(|&r| r == PositionRole::Supervised).collect();
-        let [mut coins, mut draws] =
-            at.purpose.map(|p| derive_stream(at.seed, p, [at.at[0], at.at[1], number]));
-        let drawn = flow.corruptor.corrupt(x_1, &editable, t, &mut coins, &mut draws);
+        let drawn = flow.corrupt_piece((x_1, &row.roles[piece.tokens.clone()]), t, at, number);
         let first = base + piece.tokens.start;
         self.tokens[first..first + x_1.len()].copy_from_slice(&drawn.x_t);
         // The last token of the previous block, taken from the clean half, because sampling sees it clean too.
         let before = piece.continues.then(|| first + row.tokens.len() - 1);
-        self.terms.extend(flow.terms(x_1, &editable, &drawn, t, HiddenPlaces { first, before }));
-        let (counted, from) = match flow.normalise {
-            LossDivisor::Tokens => (&editable, 0),
-            // With a shift, nothing predicts the first token of a document, so it has no term and must not be counted.
-            LossDivisor::Corrupted => (&drawn.corrupted, usize::from(flow.shift && before.is_none())),
-        };
-        counted.iter().skip(from).filter(|&&c| c).count() as u64
+        let places = HiddenPlaces { first, before };
+        self.terms.extend(flow.terms(x_1, &editable, &drawn, t, places));
+        flow.count_divisor(&editable, &drawn.corrupted, places)
     }
 }
 
@@ -240,6 +239,30 @@ pub struct HiddenPlaces {
 }
 
 impl FlowObjective {
+    /// Corrupts a piece: its tokens, with their roles.
+    pub(super) fn corrupt_piece(
+        &self,
+        (x_1, roles): (&[u32], &[PositionRole]),
+        t: f64,
+        at: &NoiseStreams,
+        number: u64,
+    ) -> Corruption {
+        let editable: Vec<bool> = roles.iter().map(|&role| role == PositionRole::Supervised).collect();
+        let [mut coins, mut draws] =
+            at.purpose.map(|p| derive_stream(at.seed, p, [at.at[0], at.at[1], number]));
+        self.corruptor.corrupt(x_1, &editable, t, &mut coins, &mut draws)
+    }
+
+    /// A piece's part of the divisor.
+    pub(super) fn count_divisor(&self, editable: &[bool], corrupted: &[bool], places: HiddenPlaces) -> u64 {
+        let (counted, from) = match self.normalise {
+            LossDivisor::Tokens => (editable, 0),
+            // With a shift, nothing predicts the first token of a document, so it has no term and must not be counted.
+            LossDivisor::Corrupted => (corrupted, usize::from(self.shift && places.before.is_none())),
+        };
+        counted.iter().skip(from).filter(|&&c| c).count() as u64
+    }
+
     /// The terms of a corrupted piece: its positions that count, with their coefficients.
     #[must_use]
     pub fn terms(

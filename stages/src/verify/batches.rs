@@ -80,7 +80,7 @@ fn make_requests(model: &Model) -> Vec<CompletionRequest> {
         let mut random = derive_stream(SEED, RandomPurpose::Validate, [number as u64, 0, 0]);
         let mut draw = |count: usize| (0..count).map(|_| random.below(used) as u32).collect::<Vec<_>>();
         let (prefix, suffix) = (draw(*prefix), draw(*suffix));
-        CompletionRequest { prefix, length: *length, given: Vec::new(), suffix }
+        CompletionRequest { prefix, length: *length, given: Vec::new(), grow: None, suffix }
     };
     SHAPES.iter().filter(fits).enumerate().map(build).collect()
 }

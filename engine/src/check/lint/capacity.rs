@@ -103,7 +103,7 @@ pub(super) fn check_probe_lengths(
     let (Some(probe), Some(context)) = (&config.probe, KnownContext::find(lineages, stage)) else { return };
     let prompts = probe.prompts.iter().zip(number_requests(&probe.prompts));
     let prompts = prompts.filter_map(|(prompt, number)| {
-        Some((prompt.new_tokens?, number.probed_length_path(), number.length_word()))
+        Some((prompt.most_tokens()?, number.probed_length_path(), number.length_word()))
     });
     let benchmarks = probe.benchmarks.iter().enumerate().filter_map(|(at, benchmark)| {
         let length = benchmark.writing()?.length;
@@ -165,7 +165,7 @@ pub(super) fn check_prompt_lengths(
     let Some(context) = KnownContext::find(lineages, from) else { return };
     let mut tokenizer = None;
     for (prompt, number) in config.prompts.iter().zip(number_requests(&config.prompts)) {
-        let answer = lineages.canvas(from).find_answer_length(prompt.new_tokens);
+        let answer = lineages.canvas(from).find_answer_length(prompt.most_tokens());
         let Some((answer, _)) = answer else { continue };
         let bytes = count_prompt_bytes(prompt);
         if answer.saturating_add(bytes) <= context.tokens {

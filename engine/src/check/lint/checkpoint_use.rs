@@ -1,6 +1,7 @@
 //! Lints of stages that use a checkpoint: conversions, samplers, required scores.
 
 use crate::check::lint::attention;
+use crate::check::lint::growth;
 use crate::check::lint::lineage::Lineages;
 use crate::check::lint::requests;
 use crate::check::lint::sampler_fit::{SamplerPlaces, check_sampler_fit};
@@ -164,6 +165,7 @@ pub(super) fn lint_generation_checkpoint(
 ) {
     let Some(checkpoint) = lineages.parent(stage) else { return };
     attention::check_infill_suffixes(lineages, stage, config, checkpoint, sink);
+    growth::check_growing_gaps(lineages, stage, config, sink);
     let mut seen = Vec::new();
     for (prompt, paths) in config.prompts.iter().zip(SamplerPaths::for_prompts(stage, config)) {
         // One report for each sampler, however many requests use it.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use crate::pipeline::config::train::Objective;
-use crate::pipeline::config::{ConvertConfig, FetchConfig, StageConfig, TimeConditioning, TrainConfig};
+use crate::pipeline::config::{
+    ConvertConfig, FetchConfig, GrowthTokens, StageConfig, TimeConditioning, TrainConfig,
+};
 use crate::pipeline::contract::{Contract, ModelKind};
 use crate::pipeline::field_path::{convert, rows, train};
 use crate::pipeline::origins::{ContractFact, StoredContract};
@@ -183,6 +185,7 @@ impl<'a> KnownContract<'a> {
         let place = |fact| (fact, FactPlace::Stored(stored, span));
         let facts = [
             ContractFact::Kind,
+            ContractFact::Growth,
             ContractFact::Shift,
             ContractFact::TimeConditioning,
             ContractFact::Source,
@@ -198,6 +201,7 @@ impl<'a> KnownContract<'a> {
     fn autoregressive(root: &'a Stage) -> Self {
         let facts = [
             ContractFact::Kind,
+            ContractFact::Growth,
             ContractFact::Shift,
             ContractFact::TimeConditioning,
             ContractFact::Attention,
@@ -209,6 +213,7 @@ impl<'a> KnownContract<'a> {
     fn after_conversion(stage: &'a Stage, config: &ConvertConfig) -> Self {
         let places = [
             (ContractFact::Kind, &stage.span),
+            (ContractFact::Growth, &stage.span),
             (ContractFact::Shift, stage.place(convert::SHIFT)),
             (ContractFact::TimeConditioning, stage.place(convert::TIME_CONDITIONING)),
             (ContractFact::Attention, &stage.span),
@@ -224,7 +229,11 @@ impl<'a> KnownContract<'a> {
     /// not for every stage after it.
     fn after_training(&self, stage: &'a Stage, config: &TrainConfig) -> Self {
         let mut known = self.clone();
-        known.contract = self.contract.after_training(config, config.steps, None);
+        let grows = config.objective.growth().is_some();
+        let growth = grows.then_some(GrowthTokens::UNREAD);
+        known.contract = self.contract.after_training(config, config.steps, (None, growth));
+        let path = if grows { train::GROW_MERGE } else { train::OBJECTIVE };
+        known.places.insert(ContractFact::Growth, FactPlace::Here(stage.place(path)));
         let attention = FactPlace::Here(stage.place(train::ATTENTION));
         known.places.extend([(ContractFact::Block, attention), (ContractFact::Attention, attention)]);
         if let Objective::Flow { .. } = &config.objective {

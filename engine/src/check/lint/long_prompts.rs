@@ -46,7 +46,7 @@ pub(crate) fn list_uncounted_prompts(stages: &Stages) -> Vec<UncountedPrompt<'_>
         let Some(tokenizer) = find_tokenizer_source(&lineages, model) else { continue };
         let Some(context) = KnownContext::find(&lineages, model) else { continue };
         for (prompt, number) in prompts.iter().zip(number_requests(prompts)) {
-            let answer = lineages.canvas(model).find_answer_length(prompt.new_tokens);
+            let answer = lineages.canvas(model).find_answer_length(prompt.most_tokens());
             let Some((answer, _)) = answer else { continue };
             let (tokenizer, prompt) = (tokenizer.id, &prompt.kind);
             let (most, root) = (context.tokens, context.root.id);

@@ -77,7 +77,7 @@ fn list_samplers<'a>(
         field.map_or(&stage.span, |field| &field.span)
     };
     let prompts = probe.prompts.iter().zip(number_requests(&probe.prompts)).map(|(prompt, number)| {
-        let length = lineages.canvas(stage).find_answer_length(prompt.new_tokens);
+        let length = lineages.canvas(stage).find_answer_length(prompt.most_tokens());
         let written = || stage.place(number.probed_length_path());
         let length = length.map(|(tokens, place)| (tokens, place.unwrap_or_else(written)));
         ProbedSampler { sampler: &prompt.sampler, place: place(number.probed_sampler_path()), length }

@@ -27,14 +27,16 @@ pub(in crate::cli) struct Task {
     pub(in crate::cli) kind: PromptKind,
     /// Largest number of new tokens, or the length of a gap as it was written, such as `8..64`.
     pub(in crate::cli) length: Option<String>,
+    /// By how many tokens a gap may grow.
+    pub(in crate::cli) grow: Option<u32>,
     /// What the answer has to match, instead of what the sampler says of all answers.
     pub(in crate::cli) constraint: Option<Constraint>,
 }
 
 impl Task {
-    /// A task without a constraint of its own.
+    /// A task without a constraint of its own, whose gap does not grow.
     pub(in crate::cli) fn new(kind: PromptKind, length: Option<String>) -> Self {
-        Self { kind, length, constraint: None }
+        Self { kind, length, grow: None, constraint: None }
     }
 
     /// What the language says of a request, with its own text and constraint.
@@ -153,10 +155,11 @@ fn write_stage(task: &Task, sampler: &SamplerWords, place: &CheckpointPlace) -> 
             let gap = |gap: &FurtherGap| format!("gap after={} length={}; ", letter(&gap.before), gap.tokens);
             let more: String = more.iter().map(gap).collect();
             format!(
-                "infill prefix={} suffix={}{} {{ {constraint}{more}}}",
+                "infill prefix={} suffix={}{}{} {{ {constraint}{more}}}",
                 letter(prefix),
                 letter(suffix),
-                length("length")
+                length("length"),
+                task.grow.map(|tokens| format!(" grow={tokens}")).unwrap_or_default()
             )
         }
     };

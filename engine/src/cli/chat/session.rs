@@ -58,6 +58,8 @@ pub(super) struct ChatSession {
     /// Largest number of new tokens, or the length of a gap.
     pub(super) length: String,
     pub(super) seed: u64,
+    /// By how many tokens a gap may grow.
+    pub(super) grow: Option<u32>,
     /// What answers have to match.
     pub(super) constraint: Option<Constraint>,
     /// Whether answers are shown while they are written.
@@ -76,8 +78,8 @@ impl ChatSession {
         (sampler, length, seed): (SamplerWords, String, u64),
         (interrupt, end): (Arc<AtomicBool>, Arc<AtomicBool>),
     ) -> Self {
-        let (turns, constraint, trace, warm) = (Vec::new(), None, false, false);
-        Self { checkpoint, turns, sampler, length, seed, constraint, trace, interrupt, end, warm }
+        let (turns, grow, constraint, trace, warm) = (Vec::new(), None, None, false, false);
+        Self { checkpoint, turns, sampler, length, seed, grow, constraint, trace, interrupt, end, warm }
     }
 
     /// Puts a system turn before the conversation, or removes it.
@@ -123,7 +125,8 @@ impl ChatSession {
 
     /// Prints an answer while it is written, and returns its text.
     fn ask(&mut self, kind: PromptKind, length: String, context: &CommandContext<'_>) -> Result<String> {
-        let task = Task { constraint: self.constraint.clone(), ..Task::new(kind, Some(length)) };
+        let grow = self.grow.filter(|_| matches!(kind, PromptKind::Infill { .. }));
+        let task = Task { grow, constraint: self.constraint.clone(), ..Task::new(kind, Some(length)) };
         let prompt = build_prompt(&task, &self.sampler, &self.checkpoint, context)?;
         let request = TextRequest { prompt: &prompt, samples: 1, seed: self.seed, warm_up: !self.warm };
         self.interrupt.store(false, Ordering::SeqCst);

@@ -19,6 +19,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("/passes N", "passes of the sampler (also /steps)"),
     ("/temp X", "temperature of the sampler"),
     ("/length N", "largest number of new tokens; for /infill also a range such as 4..16"),
+    ("/grow [N]", "by how many tokens the gap of /infill may grow, or not at all"),
     ("/seed N", "seed of the draws"),
     ("/regex [PATTERN]", "what answers have to match, or nothing"),
     ("/infill BEFORE [...] AFTER", "write the gap between two texts, or several, outside the conversation"),
@@ -58,6 +59,7 @@ pub(super) fn take_text(session: &mut ChatSession, text: &str, context: &Command
             session.seed =
                 value.parse().map_err(|_| usage("`/seed` takes a whole number", "write `/seed 7`"))?;
         }
+        "grow" => session.grow = read_growth(value)?,
         "regex" => change(session, context, |session| set_pattern(session, value))?,
         "infill" => infill(session, rest, context)?,
         "system" => session.set_system(Some(value).filter(|text| !text.is_empty())),
@@ -66,6 +68,11 @@ pub(super) fn take_text(session: &mut ChatSession, text: &str, context: &Command
         _ => return Err(unknown(word)),
     }
     Ok(())
+}
+
+fn read_growth(value: &str) -> Result<Option<u32>> {
+    let number = || value.parse().map_err(|_| usage("`/grow` takes a whole number", "write `/grow 32`"));
+    if value.is_empty() { Ok(None) } else { number().map(Some) }
 }
 
 fn set_pattern(session: &mut ChatSession, pattern: &str) -> Result<()> {

@@ -43,6 +43,9 @@ impl CanvasTrace {
             self.places[written.place] =
                 written.id.map(|_| (escape_line(&written.text).into_owned(), written.probability));
         }
+        if let Some(places) = step.places {
+            self.places.resize(places, None);
+        }
         match self.drawn {
             None => self.output.message(&format!("pass {}: {}\n", step.pass, self.render_plain())),
             Some(_) => {
@@ -109,7 +112,7 @@ mod tests {
             text: (*text).to_owned(),
             probability: *probability,
         });
-        TextStep { pass, written: written.collect() }
+        TextStep { pass, written: written.collect(), places: None }
     }
 
     #[test]
@@ -124,6 +127,12 @@ mod tests {
             (text.as_str(), rows),
             ("\x1b[2mpass 2 \x1b[0m\x1b[33ma\\n\x1b[0m\x1b[31m\\u{1b}b\x1b[0m\x1b[32mc\x1b[0m\r\n", 1)
         );
+        let shrunk = TextStep { places: Some(2), ..step(2, &[]) };
+        let mut grown = trace.clone();
+        grown.see(&shrunk);
+        assert_eq!(grown.render_plain(), "a\\n\\u{1b}b");
+        grown.see(&TextStep { places: Some(3), ..step(3, &[(1, "", 0.0)]) });
+        assert_eq!(grown.render_plain(), "a\\n··");
         trace.see(&step(3, &[(2, "", 0.0)]));
         assert_eq!(trace.render_plain(), "a\\n\\u{1b}b·");
         // Seven columns of the head, then three that fit ten with one to spare.

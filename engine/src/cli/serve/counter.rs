@@ -136,7 +136,8 @@ impl Counter {
         let length = request.new_tokens.map(written).or_else(usual);
         let constraint = &request.constraint;
         // Not as people write it: two different samplers may read the same.
-        let key = format!("{} {length:?} {sampler:?} {constraint:?}", describe_kind(&request.kind));
+        let (grow, kind) = (request.grow, describe_kind(&request.kind));
+        let key = format!("{kind} {length:?} {grow:?} {sampler:?} {constraint:?}");
         let key = (request.model, key);
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Prompt { kind: request.kind.clone(), ..known.clone() });
@@ -144,7 +145,7 @@ impl Counter {
         let (place, folder, _) = &self.places[request.model];
         let read = |source: &ConstraintSource| read_constraint(&format!("`{CONSTRAINT}`"), source.clone());
         let constraint = constraint.as_ref().map(read).transpose().map_err(PromptFault::Error)?;
-        let task = Task { constraint, ..Task::new(request.kind.clone(), length) };
+        let task = Task { grow, constraint, ..Task::new(request.kind.clone(), length) };
         let (prompt, _) = find_prompt(&task, &sampler, (place, folder))?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let of_constraint =

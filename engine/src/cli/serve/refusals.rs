@@ -51,7 +51,7 @@ pub(super) fn refuse_many_chances(
     context: usize,
     (samples, top): (usize, usize),
 ) -> Result<(), Refusal> {
-    let tokens = prompt.new_tokens.unwrap_or(context).min(context);
+    let tokens = prompt.most_tokens().unwrap_or(context).min(context);
     let all = tokens.saturating_mul(samples).saturating_mul(top + 1);
     if all <= MOST_CHANCES {
         return Ok(());
@@ -109,8 +109,13 @@ mod tests {
     fn no_request_is_told_more_probabilities_than_fit() {
         let sampler = Sampler { temperature: 0.0, ..Sampler::new("next", SamplerKind::Autoregressive) };
         let kind = PromptKind::Text("x".into());
-        let prompt =
-            |new_tokens| Prompt { kind: kind.clone(), sampler: sampler.clone(), new_tokens, shortest: None };
+        let prompt = |new_tokens| Prompt {
+            kind: kind.clone(),
+            sampler: sampler.clone(),
+            new_tokens,
+            shortest: None,
+            grow: None,
+        };
         let refused = |new_tokens, samples, top| {
             refuse_many_chances(&prompt(new_tokens), 40_960, (samples, top)).is_err()
         };

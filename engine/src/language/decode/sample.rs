@@ -91,6 +91,7 @@ impl Decoder<'_> {
         let sampler = self.sampler(leaf)?;
         let sampler = self.constrain(sampler, record, &leaf.span)?;
         let text = || record.text("value").map(str::to_owned);
+        let grow = self.growth(record, sampler.constraint.is_some())?;
         let (kind, shortest, new_tokens) = match record.spec.name.as_str() {
             "chat" => (PromptKind::Chat(self.turns(record)?), None, record.size("new-tokens")),
             "prompt" => (PromptKind::Text(text()?), None, Some(record.size("new-tokens")?)),
@@ -109,7 +110,7 @@ impl Decoder<'_> {
             self.sink.push(empty_prompt(record));
             return None;
         }
-        Some(Prompt { kind, sampler, new_tokens, shortest })
+        Some(Prompt { kind, sampler, new_tokens, shortest, grow })
     }
 
     /// The gaps behind the first. Lengths are chosen for one gap alone.

@@ -1,5 +1,6 @@
 //! Decodes training stages.
 
+use super::growth::decode_growth;
 use super::{Decoder, unknown_word};
 use crate::language::mixture;
 use crate::language::record::Record;
@@ -150,6 +151,10 @@ impl Decoder<'_> {
             },
             max_weight: record.number("max-weight"),
             clean_weight: record.child("clean-loss").and_then(|child| child.number("weight")),
+            growth: match record.child("grow") {
+                Some(grow) => Some(decode_growth(grow)?),
+                None => None,
+            },
         })
     }
 }

@@ -141,6 +141,13 @@ impl<'a> ConfigKeys<'a> {
             contract.mask_token.map(u64::from),
             "the mask token of the contract (provenance.json or fmflow.json)",
         )?;
+        for (key, known) in [
+            ("expand_token_id", contract.growth.map(|growth| u64::from(growth.expand))),
+            ("delete_token_id", contract.growth.map(|growth| u64::from(growth.delete))),
+        ] {
+            let expected = "the token of the contract (provenance.json or fmflow.json)";
+            self.refuse_other_number(key, known, expected)?;
+        }
         self.refuse_other_number(
             "block_size",
             contract.block.map(|n| n as u64),

@@ -15,7 +15,9 @@ const READ: &[&str] = &[
     "attention_bias",
     "block_size",
     "bos_token_id",
+    "delete_token_id",
     "eos_token_id",
+    "expand_token_id",
     "head_dim",
     "hidden_act",
     "hidden_size",
@@ -250,6 +252,9 @@ fn explain_unread_setting(key: &str, value: &Value, contract: Option<&Contract>)
     let listed = |list: &[&str]| list.contains(&key);
     let refused = OTHER_COMPUTATION.iter().any(|(own, _)| *own == key);
     match key {
+        "expand_token_id" | "delete_token_id" if !flow => {
+            Some("is not read: only the contract of a flow model says by which tokens its text grows")
+        }
         "mask_token_id" if !flow => Some(
             "is not read: nothing here says that this is a flow model; name its row in `convert` with `mask-token`",
         ),

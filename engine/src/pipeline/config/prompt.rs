@@ -21,9 +21,17 @@ pub struct Prompt {
     pub new_tokens: Option<usize>,
     /// The shortest gap of an infill whose length the model chooses; `new_tokens` is the longest.
     pub shortest: Option<usize>,
+    /// By how many tokens a gap may grow beyond `new_tokens` while it is filled; it may shrink, too. `None`: it keeps its length.
+    pub grow: Option<usize>,
 }
 
 impl Prompt {
+    /// Most tokens of the answer, if its length is known.
+    #[must_use]
+    pub fn most_tokens(&self) -> Option<usize> {
+        self.new_tokens.map(|tokens| tokens.saturating_add(self.grow.unwrap_or(0)))
+    }
+
     /// Whether it is a gap at the end of a text that has to match a constraint.
     #[must_use]
     pub fn ends_in_constrained_gap(&self) -> bool {

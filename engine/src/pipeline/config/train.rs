@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pipeline::config::adapter::AdapterSettings;
 use crate::pipeline::config::attention::AttentionSchedule;
+use crate::pipeline::config::growth::GrowthSettings;
 pub use crate::pipeline::config::guard::{
     DivergenceSettings, GuardAction, GuardSettings, NonFiniteGuard, SpikeGuard,
 };
@@ -110,6 +111,8 @@ pub enum Objective {
         max_weight: Option<f64>,
         /// Weight of the autoregressive loss on the clean half of causal [x_t, x_0]; `None`: it has no loss.
         clean_weight: Option<f64>,
+        /// How text grows where it is filled in; `None`: it does not.
+        growth: Option<GrowthSettings>,
     },
 }
 

@@ -104,6 +104,7 @@ codes! {
     AlreadyConverted "already-converted" Error "a checkpoint is converted twice"
     AttentionMismatch "attention-mismatch" Error "attention that lets the model see its target"
     StrideMismatch "stride-mismatch" Error "strides or a clean loss that nothing else fits"
+    GrowthMismatch "growth-mismatch" Error "text that grows where objective, attention, checkpoint or sampler does not allow it"
     AdapterMismatch "adapter-mismatch" Error "an adapter that does not fit the model, its base or its use"
     TeacherMismatch "teacher-mismatch" Error "a teacher whose law of the next token is missing or contradicts the model"
     StrideBeyondTraining "stride-beyond-training" Warning "a sampler that drafts more tokens than the checkpoint learned to"

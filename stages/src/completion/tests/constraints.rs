@@ -55,6 +55,7 @@ fn asked(model: &Model) -> Vec<CompletionRequest> {
         prefix: encode(prefix),
         length,
         given: Vec::new(),
+        grow: None,
         suffix: encode(suffix),
     };
     shapes.into_iter().map(ask).collect()

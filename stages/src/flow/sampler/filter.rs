@@ -2,7 +2,7 @@
 //!
 //! Tokens that tie with the k-th are kept, as in transformers: choosing among equal tokens would be arbitrary.
 
-use fmflow_engine::pipeline::config::{FilterOrder, Sampler};
+use fmflow_engine::pipeline::config::{FilterOrder, GrowthTokens, Sampler};
 
 use super::SamplerRules;
 use crate::rng::RandomStream;
@@ -36,6 +36,8 @@ pub struct LogitFilter {
     top_p: Option<f64>,
     order: FilterOrder,
     mask: Option<u32>,
+    /// The tokens of growth, where text keeps its length.
+    growth: Option<GrowthTokens>,
     used: u32,
 }
 
@@ -43,7 +45,13 @@ impl LogitFilter {
     /// The filter of a sampler, which never emits the mask.
     #[must_use]
     pub fn new(sampler: &Sampler, rules: &SamplerRules) -> Self {
-        Self { mask: Some(rules.mask), ..Self::autoregressive(sampler, rules.used) }
+        Self { mask: Some(rules.mask), growth: rules.growth, ..Self::autoregressive(sampler, rules.used) }
+    }
+
+    /// The same for a canvas that grows.
+    #[must_use]
+    pub(super) fn letting_grow(self) -> Self {
+        Self { growth: None, ..self }
     }
 
     /// The filter of an autoregressive sampler.
@@ -55,6 +63,7 @@ impl LogitFilter {
             top_p: sampler.top_p,
             order: sampler.order,
             mask: None,
+            growth: None,
             used,
         }
     }
@@ -114,12 +123,15 @@ impl LogitFilter {
         Some(RankedLaw { token, log_probability: log_probability(own), top })
     }
 
-    /// Removes the probability of the mask and of ids that the tokenizer does not use.
+    /// Removes the probability of the mask, of the tokens of growth and of ids that the tokenizer does not use.
     fn forbid(&self, logits: &mut [f32]) {
         let used = (self.used as usize).min(logits.len());
         logits[used..].fill(f32::NEG_INFINITY);
-        if let Some(logit) = self.mask.and_then(|mask| logits.get_mut(mask as usize)) {
-            *logit = f32::NEG_INFINITY;
+        let growth = self.growth.into_iter().flat_map(|tokens| [tokens.expand, tokens.delete]);
+        for token in self.mask.into_iter().chain(growth) {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
         }
     }
 

@@ -276,7 +276,15 @@ mod tests {
 
     fn rules(seed: u64) -> SamplerRules {
         let scheduler = Scheduler::Polynomial { exponent: 1.0 };
-        SamplerRules { mask: MASK, used: 5, scheduler, mask_share: 1.0, kernel: EulerKernel::Exact, seed }
+        SamplerRules {
+            mask: MASK,
+            used: 5,
+            scheduler,
+            mask_share: 1.0,
+            kernel: EulerKernel::Exact,
+            growth: None,
+            seed,
+        }
     }
 
     fn tokens(pattern: &str) -> Arc<TokenConstraint> {

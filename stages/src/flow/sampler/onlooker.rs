@@ -22,6 +22,10 @@ pub trait Onlooker {
     /// among the tokens that may be written.
     fn judged(&mut self, _canvas: &Canvas, _places: &[usize], _probabilities: &[f64]) {}
 
+    /// Places of `canvas` have come and gone after a pass that was judged: `moves` has where each was before, or `None`
+    /// for a new mask.
+    fn moved(&mut self, _canvas: &Canvas, _moves: &[Option<usize>]) {}
+
     /// Whether [`Onlooker::ranked`] is wanted, which costs time, and with how many of the most probable tokens.
     fn wants_laws(&self) -> Option<usize> {
         None

@@ -64,7 +64,15 @@ fn euler(passes: usize) -> SamplerKind {
 fn rules(mask_source: bool) -> SamplerRules {
     let scheduler = Scheduler::Polynomial { exponent: 1.0 };
     let mask_share = f64::from(u8::from(mask_source));
-    SamplerRules { mask: MASK, used: 5, scheduler, mask_share, kernel: EulerKernel::Exact, seed: 1 }
+    SamplerRules {
+        mask: MASK,
+        used: 5,
+        scheduler,
+        mask_share,
+        kernel: EulerKernel::Exact,
+        growth: None,
+        seed: 1,
+    }
 }
 
 fn canvas(number: u64, length: usize) -> Canvas {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::method::{Method, Question, Setting, start_block};
-use super::{Ask, Canvas, Guard, LogitFilter, Onlooker, Posterior, SharedSampler};
+use super::{Ask, Canvas, Growing, Guard, LogitFilter, Onlooker, Posterior, SharedSampler};
 
 /// A canvas being written.
 pub(crate) struct Writing {
@@ -22,6 +22,8 @@ pub(crate) struct Writing {
     told: usize,
     passes: usize,
     question: Option<Question>,
+    /// By how much it may grow, if it may.
+    growing: Option<Growing>,
 }
 
 impl Writing {
@@ -36,9 +38,28 @@ impl Writing {
         let SharedSampler { sampler, rules, ends } = shared.clone();
         let filter = LogitFilter::new(&sampler, &rules);
         let setting = Setting { sampler, rules, filter, ends, guard };
-        let (editable, method, question) = (canvas.editable.clone(), None, None);
+        let (editable, method, question, growing) = (canvas.editable.clone(), None, None, None);
         let (next, settled, told, passes) = (0, 0, 0, 0);
-        Self { row, setting, canvas, blocks, editable, method, next, settled, told, passes, question }
+        Self {
+            row,
+            setting,
+            canvas,
+            blocks,
+            editable,
+            method,
+            next,
+            settled,
+            told,
+            passes,
+            question,
+            growing,
+        }
+    }
+
+    /// The same canvas, of one block and no constraint, that grows.
+    pub(crate) fn growing(mut self, growing: Growing) -> Self {
+        self.setting.filter = self.setting.filter.letting_grow();
+        Self { growing: Some(growing), ..self }
     }
 
     /// The canvas as it is now.
@@ -114,11 +135,26 @@ impl Writing {
         let (logits, others) = std::mem::take(rest).split_at_mut(question.places.len() * width);
         *rest = others;
         let wanted = onlooker.wants_probabilities() || onlooker.wants_laws().is_some();
+        if let Some(growing) = &self.growing {
+            growing.forbid(logits, width);
+        }
         let given = wanted.then(|| logits.to_vec());
         method.write(&mut self.canvas, &question, logits);
         if let Some(given) = given {
             self.show(&question.places, (&given, width), onlooker);
         }
+        self.grow(onlooker);
+    }
+
+    /// Lets the canvas grow by what the pass wrote.
+    fn grow(&mut self, onlooker: &mut dyn Onlooker) {
+        let Some(growing) = &mut self.growing else { return };
+        let before = self.canvas.tokens.len();
+        let Some(moves) = growing.replace(&mut self.canvas, self.setting.rules.mask) else { return };
+        // The block is the only one, so that what is editable in it is editable at all.
+        self.editable.clone_from(&self.canvas.editable);
+        self.blocks.iter_mut().for_each(|block| block.end = block.end + moves.len() - before);
+        onlooker.moved(&self.canvas, &moves);
     }
 
     /// Shows what a pass wrote at its places, and what it thought of it: logits, flat [places, `width`].

@@ -202,7 +202,7 @@ fn memory_that_runs_out_is_told_with_the_stage_and_nothing_is_lost() {
         .says("help: `fmflow plan` shows")
         .says("the same command continues from the last checkpoint");
     let plan = project.fmflow(&["plan", "tiny.kdl", "--until", "ar"]).ok();
-    assert!(plan.stdout.contains("goes on after update"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("continues after update"), "{}", plan.stdout);
 }
 
 /// Runs as a user who may read the project and write nothing.

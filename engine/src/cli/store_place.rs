@@ -88,10 +88,12 @@ pub(super) fn tell_finished_elsewhere(plan: &Plan, file: &Path, context: &Comman
 const MOST_FOLDERS: usize = 256;
 
 /// Where a store one folder away may be: in a folder that lies in this one, or beside it, so that a file that was moved finds its results.
-/// Hidden folders are no projects, and folders of other users are not looked into.
+/// Hidden folders are no projects, and folders of other users, or where anybody may write, are not looked into.
 fn list_near_places(start: &Path) -> Vec<PathBuf> {
     let user = rustix::process::geteuid().as_raw();
-    let own = |folder: &&Path| fs::metadata(folder).is_ok_and(|about| about.uid() == user);
+    let own = |folder: &&Path| {
+        fs::metadata(folder).is_ok_and(|about| about.uid() == user && about.mode() & 0o002 == 0)
+    };
     let around = std::iter::once(start).chain(start.parent()).filter(own);
     // What cannot be read has no store for this user.
     let folders = around.filter_map(|folder| fs::read_dir(folder).ok()).flat_map(|entries| {

@@ -121,7 +121,10 @@ impl Origins {
                 [] => Some(build_fact_origin(stage, &stage.span)),
                 paths => find_setting_origin(stage, paths),
             };
-            Some((*fact, origin?))
+            let mut origin = origin?;
+            // Without `grow`, the objective has no such setting at all.
+            origin.default |= *fact == ContractFact::Growth && stage.field(train::GROW_MERGE).is_none();
+            Some((*fact, origin))
         });
         Self { facts: known.collect(), ..Self::default() }
     }
@@ -130,8 +133,12 @@ impl Origins {
     #[must_use]
     pub fn after(self, parent: &Self) -> Self {
         let mut all = parent.facts.clone();
-        all.extend(self.facts);
-        Self { facts: all, ..self }
+        // That text does not grow is worth telling only where it did.
+        let idle = |fact: ContractFact, origin: &FactOrigin| {
+            fact == ContractFact::Growth && origin.default && !parent.facts.contains_key(&fact)
+        };
+        all.extend(self.facts.into_iter().filter(|(fact, origin)| !idle(*fact, origin)));
+        Self { facts: all, schema: self.schema }
     }
 
     /// Reads the text of an `origins.json`.

@@ -5,25 +5,12 @@
 //! which sampling turns into two masks. Behind one run of masks of each piece, drawn uniformly, up to `delete` masks are appended, which
 //! predict the delete token. A row keeps its length: pieces move up, and appended masks take the place of padding.
 
-use fmflow_engine::pipeline::config::GrowthTokens;
-
 use super::pieces::RowPiece;
-use super::task::FlowObjective;
+use super::task::{FlowObjective, Growth};
 use super::update::{HiddenPlaces, LossTerm, MicroBatch, NoiseStreams};
 use crate::data::packing::{PADDING, PositionRole, Row};
 use crate::flow::path::Corruption;
 use crate::rng::{RandomPurpose, RandomStream, derive_stream};
-
-/// How masks are merged and appended.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Growth {
-    /// Probability with which a mask behind another one is merged into it.
-    pub merge: f64,
-    /// Most masks that are appended to a piece.
-    pub delete: usize,
-    /// The tokens that the others predict.
-    pub tokens: GrowthTokens,
-}
 
 /// A corrupted piece that has grown; all vectors have one entry per token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! What a training stage learns, as plain data.
 
+use fmflow_engine::pipeline::config::GrowthTokens;
 use fmflow_engine::pipeline::config::train::{Loss, LossDivisor, LossPositions, TimeSettings};
 
 use crate::data::packing::Row;
 use crate::flow::path::Corruptor;
-pub use crate::train::growth::Growth;
 use crate::train::pieces::{RowPiece, split_row_into_pieces};
 
 /// What is learned, with everything that corruption needs.
@@ -31,6 +31,17 @@ pub struct StridedObjective {
     pub clean_weight: Option<f64>,
     /// Whether the divisor counts the pairs, or all supervised tokens: the first token of a document has no pair.
     pub normalise: LossDivisor,
+}
+
+/// How masks of a text that grows are merged and appended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Growth {
+    /// Probability with which a mask behind another one is merged into it.
+    pub merge: f64,
+    /// Most masks that are appended to a piece.
+    pub delete: usize,
+    /// The tokens that the others predict.
+    pub tokens: GrowthTokens,
 }
 
 /// The flow objective.

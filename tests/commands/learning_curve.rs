@@ -230,7 +230,6 @@ fn assert_means_are_near(found: &[(f64, f64)], expected: &[(f64, f64)]) {
     let mean = |curve: &[(f64, f64)]| curve.iter().map(|(loss, _)| loss).sum::<f64>() / curve.len() as f64;
     for from in (0..300).step_by(50) {
         let (found, expected) = (mean(&found[from..from + 50]), mean(&expected[from..from + 50]));
-        println!("{from}: {found} {expected}");
         assert!((found - expected).abs() <= 0.02 * expected, "updates from {from} on: {found}, {expected}");
     }
 }
